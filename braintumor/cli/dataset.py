@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from braintumor.cli.show import as_json, print_json, print_table, progress, unwritable
+from braintumor.cli.show import as_json, print_json, print_table, unwritable
 from braintumor.config.airflow_connections import settings_of
 from braintumor.config.settings import Settings
 from braintumor.errors import DatasetError
+from braintumor.progress import BYTES, progress
 
 if TYPE_CHECKING:
     from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
@@ -39,7 +40,7 @@ def upload(folder: Path, prefix: str) -> None:
 
     uri = S3Uri.parse_prefix(prefix)
     files = labeled_files(folder)
-    with progress("Uploading", sum(file.path.stat().st_size for file in files)) as advance:
+    with progress("Uploading", sum(file.path.stat().st_size for file in files), unit=BYTES) as advance:
         upload_files(ObjectStore.connect(settings_of("trainer")), files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}")
     if others := count_passed_over(folder, files):

@@ -22,6 +22,7 @@ from braintumor.db.database import transaction
 from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.evaluate_model import Evaluator
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
+from braintumor.evaluation.gate.identity_check import differs_from_champion
 from braintumor.evaluation.gate.isolated_check import verify_in_subprocess
 from braintumor.evaluation.gate.leak_check import unseen_images
 from braintumor.evaluation.gate.rules import GateRules
@@ -34,6 +35,7 @@ from braintumor.evaluation.report.paper_baseline import paper_table
 from braintumor.evaluation.report.publish import artifact_bytes, publish_report
 from braintumor.evaluation.store import load_evaluation, load_image_predictions
 from braintumor.markdown import escaped
+from braintumor.progress import progress
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.reports.paths import RUN_COMPARISON, run_page, write_page
@@ -171,9 +173,12 @@ class _Run:
         snapshot_id = candidate.snapshot_id
         predictions = self._predictions(candidate, snapshot_id)
         unseen = unseen_images(load_snapshot(self.engine, snapshot_id), predictions.keys())
-        checks = [*verify(self.settings, candidate.model_name), unseen]
+        with progress("Checking the model's files"):
+            checks = [*verify(self.settings, candidate.model_name), unseen]
         if champion is None:
             return judge(test, rules, checks=checks)
+        if candidate.model_version_id != champion.model_version_id:
+            checks.append(differs_from_champion(candidate, champion))
         try:
             rival = self._evaluate_champion(champion, snapshot_id, predictions)
         except ModelIntegrityError as error:  # such a champion cannot score scans either, so it must not block others

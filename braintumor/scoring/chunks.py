@@ -5,6 +5,7 @@ One task claims and scores one chunk. It scores the chunk in steps of a few scan
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 CHUNK_SIZE = 200
 """Default number of scans in a chunk: 10 to 60 seconds of work."""
+
+_SHOWN_SECONDS = 60
+"""Shortest remaining time that a run shows."""
 
 MAX_CHUNKS = 1_000
 """Largest number of chunks in a run, because Airflow maps at most 1,024 tasks.
@@ -87,12 +91,15 @@ def process_chunks(
             load()
     except ObjectStoreUnreachableError as error:
         first_error, chunk_numbers = error, ()
+    started = time.monotonic()
     for count_done, chunk_number in enumerate(chunk_numbers, start=1):
         try:
             score(chunk_number)
         except ObjectStoreUnreachableError as error:
             first_error = first_error or error
-        progress(f"chunk {count_done} of {len(chunk_numbers)}")
+        seconds_left = (time.monotonic() - started) / count_done * (len(chunk_numbers) - count_done)
+        left = f", about {seconds_left / 60:.0f} min left" if seconds_left >= _SHOWN_SECONDS else ""
+        progress(f"chunk {count_done} of {len(chunk_numbers)}{left}")
     try:
         return reconcile()
     except UnbalancedRunError as error:
