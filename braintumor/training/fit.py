@@ -98,7 +98,7 @@ def fit(
         batch_size=recipe.batch_size,
         seed=recipe.seed,
     )
-    with progress(f"Training {model.name}", len(batches) * len(epochs), unit="batches") as advance:
+    with progress(f"Training the {model.name}", len(batches) * len(epochs), unit="batches") as advance:
         result = model.fit(
             batches,
             validation_data=(inputs, targets(validation_labels, smoothing=smoothing, is_training=False)),
