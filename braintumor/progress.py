@@ -117,15 +117,14 @@ class _Step:
         from tqdm import tqdm
 
         columns, lines = get_terminal_size()
-        counted = "" if self.total is None else "{n_fmt} of {total_fmt} {unit} in "
-        left = "" if self.total is None else ", about {remaining} left"
-        line = f"{{desc}}: {counted}{{elapsed}}{left}"
+        counts = "{n_fmt} of {total_fmt} {unit} in {elapsed}, about {remaining} left"
+        text = "{elapsed}" if self.total is None else f"{{percentage:3.0f}}% |{{bar}}| {counts}" if is_bar else counts
         return tqdm(
             desc=self.label,
             total=self.total,
-            unit=f" {self.unit}" if is_bar else self.unit,
+            unit=self.unit,
             unit_scale=self.unit == BYTES,
-            bar_format=None if is_bar and self.total is not None else line,
+            bar_format=f"{{desc}}: {text}",
             file=sys.stderr if is_bar else _LogStream(),
             ncols=min(columns, _WIDEST) if is_bar else None,
             nrows=lines,

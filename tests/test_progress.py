@@ -131,7 +131,7 @@ def test_terminal_shows_a_bar_and_whole_log_lines() -> None:
     assert [text for text in texts if text.startswith("line ")] == ["line 9", "line 19", "line 29", "line 39"]
     bars = [text for text in texts if text.startswith("Reading: ")]
     assert len(bars) >= 3 and set(texts) == {*bars, "line 9", "line 19", "line 29", "line 39"}
-    assert "100%" in bars[-1] and "40/40" in bars[-1] and "images/s" in bars[-1]
+    assert "100%" in bars[-1] and "40 of 40 images" in bars[-1] and bars[-1].endswith(" left")
 
 
 def test_terminal_with_json_log_shows_no_bar() -> None:
