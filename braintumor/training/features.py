@@ -17,8 +17,8 @@ from braintumor.serving.out_of_distribution import Embeddings, cosine_distance
 from braintumor.training.classifier import Classifier, export_graph
 from braintumor.training.device import gpus
 
-_PART = 256
-"""Frames whose feature maps are in memory at a time."""
+_PART = 64
+"""Frames whose feature maps are in memory at a time, and after which the progress advances."""
 _GPU_BATCH = 64
 _PROBES = 8
 _ROUNDING = 1e-6

@@ -115,7 +115,7 @@ def fit(
 
 def _count_batches(advance: Callable[[int], None]) -> Any:
     """Return a Keras callback that calls ``advance`` after each training batch."""
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _batch, _logs: advance(1))
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: advance(1))
     callback.async_safe = True  # so that Keras does not wait for the metrics of each batch
     return callback
 
