@@ -173,7 +173,7 @@ class Demo:
         given = self._choice.weights
         if given is None:
             return []
-        backbones = []
+        backbones: list[str] = []
         for path in sorted(given.glob("*.h5")) if given.is_dir() else [given]:
             backbones.append(add_weights(self.settings, path))
             self._progress(f"{path.name} holds the weights of {backbones[-1]}")
