@@ -29,7 +29,7 @@ from braintumor.errors import DatasetError
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.letterbox import letterbox
-from braintumor.logs import show_training
+from braintumor.progress import show_lines
 from braintumor.training.random_split_baseline import split_randomly
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import train
@@ -41,7 +41,7 @@ from braintumor.training.train import train
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="The backbone's ImageNet weights.")
 def main(folder: Path, recipe_name: str, weights: Path | None) -> None:
     """Train RECIPE_NAME on a random split of the files of FOLDER that are not in its test split."""
-    show_training(sys.stdout)
+    show_lines(sys.stdout, "braintumor.training")
     recipe = Recipe.load(recipe_name)
     files = files_outside_test(folder)
     share = SHARES[Split.VALIDATION] / (SHARES[Split.TRAIN] + SHARES[Split.VALIDATION])

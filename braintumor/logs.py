@@ -28,7 +28,7 @@ from structlog.types import Processor
 from braintumor.config.variables import LOG_FORMAT
 from braintumor.errors import ConfigurationError
 
-__all__ = ["bound", "configure", "show_training", "to_stream"]
+__all__ = ["bound", "configure", "to_stream"]
 
 
 def configure(stream: TextIO) -> None:
@@ -44,17 +44,6 @@ def configure(stream: TextIO) -> None:
         raise ConfigurationError(
             f"{LOG_FORMAT.name} must be json, or unset: no log. Received: {log_format!r}. Correct it."
         )
-
-
-def show_training(stream: TextIO) -> None:
-    """Send training progress to ``stream`` as plain lines, unless ``BRAINTUMOR_LOG_FORMAT`` is set.
-
-    The progress is what the logger ``braintumor.training`` receives.
-    """
-    if LOG_FORMAT.read() is None:
-        logger = logging.getLogger("braintumor.training")
-        logger.addHandler(logging.StreamHandler(stream))
-        logger.setLevel(logging.INFO)
 
 
 def to_stream(stream: TextIO, *, timestamps: bool = True) -> None:

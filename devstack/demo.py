@@ -1,7 +1,8 @@
 """Run ``python -m devstack demo``: retrain, promote and score once on real servers, and print each figure.
 
-Environment variables: BRAINTUMOR_DEMO_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_DEMO_WEIGHTS (a file
-of pretrained weights), BRAINTUMOR_DEMO_NIGHT (a folder of scans to score instead of phantoms).
+Environment variables: BRAINTUMOR_DEMO_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_DEMO_WEIGHTS
+(`imagenet`, a folder of ImageNet weights, or a file of pretrained weights), BRAINTUMOR_DEMO_NIGHT (a folder of scans to
+score instead of phantoms).
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database, migrations
-from braintumor.errors import BrainTumorError
+from braintumor.errors import BrainTumorError, WeightsError
 from braintumor.evaluation.judge_run import Judgment, find_judgment
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import count_balance
+from braintumor.training.backbones import BACKBONES
 from braintumor.training.pretrained_weights import add_weights
+from braintumor.training.recipe import Recipe
 from devstack.airflowapi import AirflowClient, TaskState
 from devstack.demo_scans import write_demo_scans
 from devstack.figures import map_hits, thumbnail_probe
@@ -39,6 +42,8 @@ from devstack.stack import Stack
 
 SMALL_RECIPES = ("resnet50_small", "vgg16_small")
 """Recipes that need no downloaded weights."""
+IMAGENET = "imagenet"
+"""Value of BRAINTUMOR_DEMO_WEIGHTS with which Keras downloads ImageNet weights, or reads them from its cache."""
 PER_CLASS = 600
 _SEED = 0
 
@@ -49,11 +54,16 @@ class DemoError(BrainTumorError):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The demo's inputs, read from its environment."""
+    """The demo's inputs, read from its environment.
+
+    ``weights`` is a file of pretrained weights, or a folder of ImageNet weights. ``is_imagenet`` is true if the small
+    recipes start from ImageNet weights.
+    """
 
     dataset: Path | None
     weights: Path | None
     night: Path | None
+    is_imagenet: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Choice:
@@ -62,26 +72,60 @@ class Choice:
         Raises:
             DemoError: a folder is missing or empty, or the weights file is missing.
         """
+        is_download = DEMO_WEIGHTS.read(environment) == IMAGENET
+        weights = None if is_download else _path(DEMO_WEIGHTS, environment, kinds=f"a file, {_FOLDER} or `{IMAGENET}`")
         return cls(
-            dataset=_path(DEMO_DATASET, environment, exists=_has_files),
-            weights=_path(DEMO_WEIGHTS, environment, exists=Path.is_file),
-            night=_path(DEMO_NIGHT, environment, exists=_has_files),
+            dataset=_path(DEMO_DATASET, environment),
+            weights=weights,
+            night=_path(DEMO_NIGHT, environment),
+            is_imagenet=is_download or (weights is not None and weights.is_dir()),
         )
+
+    def require_weights(self) -> None:
+        """Download the ImageNet weights of the small recipes, unless Keras has them in its cache or a folder is given.
+
+        Raises:
+            DemoError: the weights cannot be loaded.
+        """
+        if not self.is_imagenet or self.weights is not None:
+            return
+        for recipe in SMALL_RECIPES:
+            backbone = BACKBONES[Recipe.load(recipe).backbone]
+            try:
+                backbone.load_imagenet(backbone.build(_ANY_SIZE))
+            except WeightsError as exc:
+                raise DemoError(
+                    f"{DEMO_WEIGHTS.name}={IMAGENET}: {exc} For this demo, name a folder with the weights files of "
+                    f"both backbones instead: {DEMO_WEIGHTS.name}=<folder>. Or unset it, to use random weights."
+                ) from exc
 
     def describe(self) -> str:
         """Return the demo's first line: the models, their initial weights and the images."""
         images = f"the images of {self.dataset}" if self.dataset else "synthetic phantoms"
-        heads = "Trains a head on frozen VGG16 and ResNet50 with RANDOM initial weights at a small image size"
-        also = f", and on the backbone of {self.weights.name}" if self.weights else ""
+        kind = "ImageNet" if self.is_imagenet else "RANDOM initial"
+        heads = f"Trains a head on frozen VGG16 and ResNet50 with {kind} weights at a small image size"
+        also = f", and on the backbone of {self.weights.name}" if self.weights and not self.is_imagenet else ""
         return f"{heads}{also}, on {images}. Not models for patients."
 
 
-def _path(variable: Variable, environment: Mapping[str, str], *, exists: Callable[[Path], bool]) -> Path | None:
+_FOLDER = "a folder with a file in it"
+_ANY_SIZE = 64
+"""Side of the images in pixels. The weights of a backbone fit every size."""
+
+
+def _path(variable: Variable, environment: Mapping[str, str], *, kinds: str = _FOLDER) -> Path | None:
+    """Return the path that a variable names, ``None`` if it is unset. ``kinds`` lists the allowed values.
+
+    Raises:
+        DemoError: the path has none of the kinds.
+    """
     value = variable.read(environment)
-    if value is not None and not exists(Path(value)):
-        kind = "file" if exists is Path.is_file else "folder with a file in it"
-        raise DemoError(f"{variable.name} names {value}, which is not a {kind}. Correct or unset it.")
-    return Path(value) if value else None
+    if value is None:
+        return None
+    path = Path(value).expanduser()
+    if not (_has_files(path) or (kinds != _FOLDER and path.is_file())):
+        raise DemoError(f"{variable.name} names {value}, which is not {kinds}. Correct or unset it.")
+    return path
 
 
 def _has_files(folder: Path) -> bool:
@@ -102,8 +146,11 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """Retrain, promote, score, score again, and return the printed figures."""
         migrations.migrate(self.engine)
-        recipes = [*SMALL_RECIPES, *self._add_weights()]
-        conf = {"recipes": recipes, "policy": "auto", "dataset_uri": str(self._upload_images())}
+        added = self._add_weights()
+        conf: dict[str, Any] = {"recipes": [*SMALL_RECIPES, *added], "policy": "auto"}
+        if self._choice.is_imagenet:
+            conf |= {"recipes": [*SMALL_RECIPES], "overrides": {"initial_weights": "imagenet"}}
+        conf["dataset_uri"] = str(self._upload_images())
         run_id = self._dag("weekly_retrain", conf)
         figures = self._show_models(run_id)
         write_demo_scans(
@@ -118,11 +165,25 @@ class Demo:
         return figures
 
     def _add_weights(self) -> list[str]:
-        if self._choice.weights is None:
+        """Store the given weights files, and return the backbones that they fit.
+
+        Raises:
+            DemoError: a folder lacks the weights of a small recipe.
+        """
+        given = self._choice.weights
+        if given is None:
             return []
-        backbone = add_weights(self.settings, self._choice.weights)
-        self._progress(f"{self._choice.weights.name} holds the weights of {backbone}")
-        return [backbone]
+        backbones: list[str] = []
+        for path in sorted(given.glob("*.h5")) if given.is_dir() else [given]:
+            backbones.append(add_weights(self.settings, path))
+            self._progress(f"{path.name} holds the weights of {backbones[-1]}")
+        missing = {Recipe.load(recipe).backbone for recipe in SMALL_RECIPES} - {*backbones}
+        if given.is_dir() and missing:
+            raise DemoError(
+                f"{DEMO_WEIGHTS.name} names {given}, which has no .h5 file with the weights of "
+                f"{' and '.join(sorted(missing))}. Add the files without their tops, as Keras stores them."
+            )
+        return backbones
 
     def _upload_images(self) -> S3Uri:
         """Upload phantoms to the dataset's prefix, or a given folder to its own prefix, so that sets never mix."""
@@ -224,8 +285,8 @@ def show_verdict(
     if champion is None:
         raise DemoError(
             "The gate refused the candidate, for the reasons above, and there is no earlier champion, so nothing "
-            "can be scored. Random weights rarely pass on real images. Set BRAINTUMOR_DEMO_WEIGHTS to a file of "
-            "pretrained weights."
+            "can be scored. Random weights rarely pass on real images. Set BRAINTUMOR_DEMO_WEIGHTS to "
+            "`imagenet`, or to a folder of ImageNet weights."
         )
     progress(f"Champion: {champion.model_name}" + ("" if judgment.verdict.passed else ", of an earlier run"))
 
@@ -235,6 +296,7 @@ def run_demo(stack: Stack, *, progress: Callable[[str], None] = print) -> None:
     started = time.monotonic()
     choice = Choice.from_environment()
     progress(choice.describe())
+    choice.require_weights()
     with stack:
         progress(f"Airflow: {stack.airflow.url}  (admin / {stack.state.secrets.admin_password})")
         demo = Demo(stack, choice, progress)

@@ -154,8 +154,8 @@ def free_port(exclude: set[int]) -> int:
 
 
 def loopback_environment() -> dict[str, str]:
-    """Return this process's environment, with no proxy for loopback and without TensorFlow's start-up messages."""
+    """Return this process's environment, with no proxy for loopback."""
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     names = [name for name in known.split(",") if name]
     no_proxy = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))
-    return {**os.environ, "NO_PROXY": no_proxy, "no_proxy": no_proxy, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return {**os.environ, "NO_PROXY": no_proxy, "no_proxy": no_proxy}

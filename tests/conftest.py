@@ -242,7 +242,7 @@ def copied(stack: Stack, prepared: Settings) -> Iterator[Settings]:
 
 def run_braintumor(settings: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the command as a person would, in a process of its own."""
-    environment = {**os.environ, **settings.to_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {**os.environ, **settings.to_environment()}
     command = [sys.executable, "-m", "braintumor", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert not check or done.returncode == 0, done.stderr

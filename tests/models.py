@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from braintumor.config.settings import Settings
@@ -12,28 +13,49 @@ from braintumor.db import database
 from braintumor.registry import model_versions, promotions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.serving.artifact import MANIFEST, REFERENCE
+from braintumor.serving.artifact import GRAPH, MANIFEST, REFERENCE
 from tests.sql import change, rows
 
 RUN = "manual__run"
 
 
-def add_model(settings: Settings, name: str, *, days_old: int = 0, own_files: bool = False) -> ModelVersion:
+def add_model(
+    settings: Settings, name: str, *, days_old: int = 0, own_files: bool = False, own_graph: bool = False
+) -> ModelVersion:
     """As if trained in a run of recipe ``name``, so many days ago.
 
     Its files are those of the tests' model, all 117 MB of them; with ``own_files`` a copy, which a test may delete.
+    With ``own_graph`` the file of the graph has another sha256.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     seed = model_versions.find_model(engine, "1")
-    folder = S3Uri.parse(seed.artifact_uri)
-    if own_files:
+    folder, sha256s = S3Uri.parse(seed.artifact_uri), dict(seed.artifact_sha256s)
+    if own_files or own_graph:
         folder = S3Uri.parse(f"s3://braintumor/models-{uuid.uuid4().hex}/{name}/")
         for file in seed.artifact_sha256s:
             store.write(folder / file, store.read(S3Uri.parse(seed.artifact_uri) / file))
-    record_model(settings, name, run_key=RUN, folder=folder, sha256s=seed.artifact_sha256s, days_old=days_old)
+    if own_graph:
+        sha256s |= _mark_graph(store, folder, name)
+    record_model(settings, name, run_key=RUN, folder=folder, sha256s=sha256s, days_old=days_old)
     found = model_versions.find_model(engine, name)
     engine.dispose()
     return found
+
+
+def _mark_graph(store: ObjectStore, folder: S3Uri, name: str) -> dict[str, str]:
+    """Add a comment to the graph, which changes no prediction, and return the new sha256s of graph and manifest."""
+    files = {GRAPH: store.read(folder / GRAPH) + marked(name)}
+    manifest = json.loads(store.read(folder / MANIFEST))
+    manifest["sha256s"][GRAPH] = sha256(files[GRAPH]).hexdigest()
+    files[MANIFEST] = json.dumps(manifest).encode()
+    for file, data in files.items():
+        store.write(folder / file, data)
+    return {file: sha256(data).hexdigest() for file, data in files.items()}
+
+
+def marked(name: str) -> bytes:
+    """A comment for the end of a graph's file."""
+    return f"<!-- {name} -->\n".encode()
 
 
 def record_model(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from braintumor.cli.train import train
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database
@@ -30,6 +32,16 @@ from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+def test_examples_of_set_change_the_recipe() -> None:
+    texts = [*(path.read_text() for path in PAGES), train.epilog or ""]
+    examples = [line for text in texts for line in text.splitlines() if "--recipe " in line and "--set " in line]
+    assert len(examples) == 2
+    for line in examples:
+        (name,) = re.findall(r"--recipe (\w+)", line)
+        settings = re.findall(r"--set (\S+?)(?=[,\s]|$)", line)
+        assert settings and Recipe.load(name).repeated(tomllib.loads("\n".join(settings))) == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))

@@ -22,6 +22,7 @@ import click
 from braintumor.cli.former_names import with_current_names
 from braintumor.config.variables import LOG_FORMAT
 from braintumor.errors import TRY_AGAIN, BrainTumorError, DatabaseUnreachableError, ObjectStoreUnreachableError
+from braintumor.progress import show_lines
 
 SOFTWARE_FAULT = 70
 """Exit code for a fault of this program (EX_SOFTWARE in sysexits.h)."""
@@ -73,6 +74,7 @@ def command() -> None:
         from braintumor.logs import configure
 
         configure(sys.stderr)
+    show_lines(sys.stderr, "braintumor.progress")
 
 
 def main() -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from braintumor.cli.show import as_json, print_json, print_table, progress, unwritable
+from braintumor.cli.show import as_json, print_json, print_table, unwritable
 from braintumor.config.airflow_connections import settings_of
 from braintumor.config.settings import Settings
 from braintumor.errors import DatasetError
+from braintumor.progress import BYTES, progress
 
 if TYPE_CHECKING:
     from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
@@ -62,7 +63,7 @@ def upload(folder: Path, prefix: str, patients: Path | None, patient_column: str
         table = read_patient_table(patients, hashes, key=key, column=patient_column, where=str(folder))
         table = store_patient_table(store, uri, table, replaces=replace_patients)
         known = f". The patient is known for {sum(digest in table.patients for digest in hashes.values())} of them"
-    with progress("Uploading", sum(file.path.stat().st_size for file in files)) as advance:
+    with progress("Uploading", sum(file.path.stat().st_size for file in files), unit=BYTES) as advance:
         upload_files(store, files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}{known}")
     if others := count_passed_over(folder, files):

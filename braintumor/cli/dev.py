@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from braintumor.cli.show import progress
 from braintumor.config.settings import Settings, setting_variables
 from braintumor.labels import CLASSES
+from braintumor.progress import progress
 
 
 @click.group()

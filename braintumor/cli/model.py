@@ -202,11 +202,11 @@ def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model
     from braintumor.evaluation.judge_run import judge_run
-    from braintumor.logs import show_training
+    from braintumor.progress import show_lines
     from braintumor.training.export.quantize import Bounds, quantize_model
 
     settings = settings_of("trainer")
-    show_training(sys.stderr)
+    show_lines(sys.stderr, "braintumor.training")
     made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss))
     evaluate_model(settings, made.model_name, access_key=run_key, progress=partial(click.echo, err=True))
     verdict = judge_run(settings, run_key)

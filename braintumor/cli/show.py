@@ -1,11 +1,9 @@
-"""Print the output of commands: JSON for scripts, tables and progress bars for people."""
+"""Print the output of commands: JSON for scripts, tables for people."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,13 +42,3 @@ def unwritable(path: Path, error: OSError, *, option: str) -> click.BadParameter
     return click.BadParameter(
         f"{path} cannot be written: {error.strerror or error}. Name a writable path.", param_hint=option
     )
-
-
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error while the ``with`` block runs, if standard error is a terminal.
-
-    Call the yielded function with the size of each completed step. ``total`` is the sum of all sizes.
-    """
-    with click.progressbar(length=total, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        yield bar.update

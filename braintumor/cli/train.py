@@ -11,10 +11,10 @@ import click
 
 from braintumor.cli.show import as_json, command_key, print_json
 from braintumor.config.airflow_connections import settings_of
-from braintumor.logs import show_training
+from braintumor.progress import show_lines
 
 
-@click.command(epilog="Example: braintumor train --recipe resnet50_small --set dropout=0.3")
+@click.command(epilog="Example: braintumor train --recipe resnet50_small --set dropout=0.5")
 @click.option("--recipe", "recipe_name", required=True, help="A packaged recipe's name, or the path of a .toml file.")
 @click.option("--snapshot", "snapshot_id", help="Train on this snapshot. Default: a new snapshot.")
 @click.option(
@@ -35,9 +35,10 @@ def train(
     from braintumor.training.recipe import Recipe
 
     recipe, overrides = Recipe.load(recipe_name), _parsed(changes)
-    recipe.override(**overrides)  # refuses wrong values before the snapshot, which takes long
+    for key in recipe.repeated(overrides):  # refuses wrong values before the snapshot, which takes long
+        click.echo(f"--set {key} changes nothing, because the recipe {recipe.name} has this value already", err=True)
     settings = settings_of("trainer")
-    show_training(sys.stderr)
+    show_lines(sys.stderr, "braintumor.training")
     model = retrain(
         settings,
         recipe,

@@ -128,7 +128,10 @@ DEMO_DATASET = Variable(
     name="BRAINTUMOR_DEMO_DATASET", kind=Kind.PATH, doc="a folder of labeled images, instead of phantoms"
 )
 DEMO_WEIGHTS = Variable(
-    name="BRAINTUMOR_DEMO_WEIGHTS", kind=Kind.PATH, doc="a file of pretrained weights for the backbone that they fit"
+    name="BRAINTUMOR_DEMO_WEIGHTS",
+    kind=Kind.PATH,
+    doc="`imagenet`: download the ImageNet weights; or a folder of ImageNet weights files; or a file of pretrained "
+    "weights for the backbone that they fit",
 )
 DEMO_NIGHT = Variable(
     name="BRAINTUMOR_DEMO_NIGHT", kind=Kind.PATH, doc="a folder of scans for the scoring run, instead of phantoms"

@@ -14,6 +14,7 @@ from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.letterbox import letterbox
+from braintumor.progress import progress
 from braintumor.s3 import ObjectStore, S3Uri
 
 
@@ -40,8 +41,10 @@ def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: i
     """
     images = snapshot.of_split(split)
     frames = np.empty((len(images), size, size, 3), np.uint8)
-    for index, frame in enumerate(store.concurrently(lambda image: _read(store, image, size), images)):
-        frames[index] = frame
+    with progress(f"Loading {split} images", len(images)) as advance:
+        for index, frame in enumerate(store.concurrently(lambda image: _read(store, image, size), images)):
+            frames[index] = frame
+            advance(1)
     labels = np.array([image.label.position for image in images], np.int64)
     return FrameArrays(frames=frames, labels=labels, images=tuple(images))
 

@@ -43,6 +43,7 @@ from braintumor.db import database
 from braintumor.db.database import advisory_lock, transaction
 from braintumor.errors import ConfigurationError, DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES
+from braintumor.progress import progress
 from braintumor.reports.paths import publish_page, snapshot_path
 from braintumor.s3 import ObjectStore, S3Uri
 
@@ -187,9 +188,10 @@ def read_images(
         source: the S3 prefix of the dataset.
         anywhere: also read objects outside class folders, as in ``read_image``.
     """
-    return partition_images(
-        store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), store.list(source))
-    )
+    entries = list(store.list(source))
+    with progress("Reading labeled images", len(entries)) as advance:
+        read = store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), entries)
+        return partition_images(read, advance)
 
 
 def _remembered(connection: Connection) -> dict[str, Split]:

@@ -21,6 +21,7 @@ from braintumor.db.database import transaction
 from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.evaluate_model import Evaluator
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
+from braintumor.evaluation.gate.identity_check import differs_from_champion
 from braintumor.evaluation.gate.isolated_check import verify_in_subprocess
 from braintumor.evaluation.gate.leak_check import unseen_images
 from braintumor.evaluation.gate.reference import budget_rule, compare_with_reference, is_better, reference_rules
@@ -36,6 +37,7 @@ from braintumor.evaluation.report.publish import artifact_bytes, publish_report
 from braintumor.evaluation.split_history import champion_optimism, judged_candidates
 from braintumor.evaluation.store import load_evaluation, load_image_predictions
 from braintumor.markdown import escaped
+from braintumor.progress import progress
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.registry.reference_model import GATE, find_reference, name_reference
@@ -174,7 +176,10 @@ class _Run:
             except ModelIntegrityError as error:  # it cannot score scans either, so it must not block others
                 why = f"the champion {champion.model_name} cannot be evaluated ({error})"
         memory, outcomes = self._remember(candidate, champion if rival else None, predictions, rules)
-        checks = [*verify(self.settings, candidate.model_name), unseen, *outcomes]
+        with progress("Checking the model's files"):
+            checks = [*verify(self.settings, candidate.model_name), unseen, *outcomes]
+        if champion is not None and candidate.model_version_id != champion.model_version_id:
+            checks.append(differs_from_champion(candidate, champion))
         return replace(judge(test, rules, rival, pair=pair, checks=checks, without_champion=why), memory=memory)
 
     def _remember(

@@ -20,6 +20,7 @@ from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissingError
+from braintumor.progress import progress
 from braintumor.registry import model_cache
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from braintumor.serving.artifact import Manifest, serving_sha256s, sha256_of, verify
@@ -206,7 +207,8 @@ def register(
     """
     manifest = Manifest.read(folder)
     artifacts = models_uri / f"{manifest.name}/"
-    sha256s = store.upload_folder(folder, artifacts)
+    with progress("Uploading the model"):
+        sha256s = store.upload_folder(folder, artifacts)
     with transaction(engine) as connection:
         training_run_id = _record_training(connection, manifest, training)
         connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ CHUNK_SIZE = 1_000
 
 A crash loses at most one step of 32 scans, because a worker commits each step.
 """
+
+_SHOWN_SECONDS = 60
+"""Shortest remaining time that a run shows."""
 
 MAX_CHUNKS = 1_000
 """Most chunks of a run, because Airflow maps at most 1,024 tasks. The next run scores the remaining scans."""
@@ -73,12 +77,15 @@ def process_chunks(
             load()
     except ObjectStoreUnreachableError as error:
         first_error, chunk_numbers = error, ()
+    started = time.monotonic()
     for count_done, chunk_number in enumerate(chunk_numbers, start=1):
         try:
             score(chunk_number)
         except ObjectStoreUnreachableError as error:
             first_error = first_error or error
-        progress(f"chunk {count_done} of {len(chunk_numbers)}")
+        seconds_left = (time.monotonic() - started) / count_done * (len(chunk_numbers) - count_done)
+        left = f", about {seconds_left / 60:.0f} min left" if seconds_left >= _SHOWN_SECONDS else ""
+        progress(f"chunk {count_done} of {len(chunk_numbers)}{left}")
     try:
         return reconcile()
     except UnbalancedRunError as error:

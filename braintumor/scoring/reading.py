@@ -23,6 +23,7 @@ from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import SECONDS_A_STEP, PreparedFile, PreparedScan, take_step
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool, default_pool
 from braintumor.logs import bound
+from braintumor.progress import progress
 from braintumor.s3 import ObjectStore, S3Uri
 
 MAX_CONSECUTIVE_READ_ERRORS = 16
@@ -117,10 +118,12 @@ class ScanReader:
         Raises:
             ObjectStoreUnreachableError: S3 did not deliver ``max_errors`` scans in a row, so S3 is unreachable.
         """
-        with closing(self.store.concurrently(self.read, scans)) as readings:
-            while step := take_step(readings, lambda reading: reading.frames, seconds=self.seconds):
+        readings = closing(self.store.concurrently(self.read, scans))
+        with readings as ahead, progress("Scoring", len(scans), unit="scans") as advance:
+            while step := take_step(ahead, lambda reading: reading.frames, seconds=self.seconds):
                 self._check_delivery(step)
                 yield step
+                advance(len(step))
 
     def _check_delivery(self, step: Sequence[Reading]) -> None:
         undelivered = [reading for reading in step if reading.failure is ReadFailure.UNDELIVERED]

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from braintumor.errors import WeightsError
+from braintumor.progress import progress
 from braintumor.training.recipe import BackboneName
 
 Tensor = Any
@@ -53,7 +56,8 @@ class Backbone:
         import keras
 
         try:
-            source = getattr(keras.applications, self.application)(weights="imagenet", include_top=False)
+            with progress(f"Loading the ImageNet weights of {self.application}"), redirect_stdout(StringIO()):
+                source = getattr(keras.applications, self.application)(weights="imagenet", include_top=False)
         except Exception as exc:  # keras raises a bare Exception when a download fails
             raise WeightsError(
                 f"ImageNet weights of {self.application} cannot be loaded: {str(exc).splitlines()[0][:200]}. Three "

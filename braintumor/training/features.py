@@ -10,14 +10,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from braintumor.progress import progress
 from braintumor.serving.artifact import GRAPH
 from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import Embeddings, cosine_distance
 from braintumor.training.classifier import Classifier, export_graph
 from braintumor.training.device import gpus
 
-_PART = 256
-"""Frames whose feature maps are in memory at a time."""
+_PART = 64
+"""Frames whose feature maps are in memory at a time, and after which the progress advances."""
 _GPU_BATCH = 64
 _PROBES = 8
 _ROUNDING = 1e-6
@@ -65,9 +66,11 @@ class FeatureExtractor:
         """Return the features of ``frames``, uint8 (N, S, S, 3), N >= 1."""
         pooled: list[NDArray[np.float32]] = []
         total: NDArray[np.float64] | float = 0.0
-        for part in self._run(frames):
-            pooled.append(part["embedding"])
-            total = total + part["features"].sum(axis=0, dtype=np.float64)
+        with progress("Computing features", len(frames)) as advance:
+            for part in self._run(frames):
+                pooled.append(part["embedding"])
+                total = total + part["features"].sum(axis=0, dtype=np.float64)
+                advance(len(part["embedding"]))
         return Features(pooled=np.concatenate(pooled), mean_map=np.asarray(total / len(frames), np.float32))
 
     def _run(self, frames: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:

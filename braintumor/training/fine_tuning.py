@@ -137,7 +137,7 @@ def _training_model(recipe: Recipe, classifier: Classifier) -> KerasModel:
     x = classifier.network(classifier.preprocess(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dropout(recipe.dropout, seed=recipe.seed)(x)
-    return keras.Model(image, classifier.head(x))
+    return keras.Model(image, classifier.head(x), name="backbone")
 
 
 def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int) -> None:

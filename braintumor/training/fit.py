@@ -7,7 +7,7 @@ This module imports Keras at the top. Import this module only inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.labels import CLASSES
+from braintumor.progress import progress
 from braintumor.training.recipe import Recipe
 
 
@@ -97,18 +98,26 @@ def fit(
         batch_size=recipe.batch_size,
         seed=recipe.seed,
     )
-    result = model.fit(
-        batches,
-        validation_data=(inputs, targets(validation_labels, smoothing=smoothing, is_training=False)),
-        validation_batch_size=recipe.batch_size,
-        initial_epoch=epochs.start,
-        epochs=epochs.stop,
-        class_weight=class_weights(labels) if recipe.class_weights else None,
-        callbacks=[batches.follow(), *callbacks],
-        shuffle=False,  # ``Batches`` shuffles
-        verbose=0,
-    )
+    with progress(f"Training the {model.name}", len(batches) * len(epochs), unit="batches") as advance:
+        result = model.fit(
+            batches,
+            validation_data=(inputs, targets(validation_labels, smoothing=smoothing, is_training=False)),
+            validation_batch_size=recipe.batch_size,
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            class_weight=class_weights(labels) if recipe.class_weights else None,
+            callbacks=[batches.follow(), _count_batches(advance), *callbacks],
+            shuffle=False,  # ``Batches`` shuffles
+            verbose=0,
+        )
     return {name: [float(value) for value in values] for name, values in result.history.items()}
+
+
+def _count_batches(advance: Callable[[int], None]) -> Any:
+    """Return a Keras callback that calls ``advance`` after each training batch."""
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: advance(1))
+    callback.async_safe = True  # so that Keras does not wait for the metrics of each batch
+    return callback
 
 
 def targets(labels: NDArray[np.int64], *, smoothing: float, is_training: bool) -> NDArray[Any]:

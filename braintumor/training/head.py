@@ -100,7 +100,8 @@ def _head_model(recipe: Recipe, *, dim: int) -> Any:
             keras.Input((dim,)),
             keras.layers.Dropout(recipe.dropout, seed=recipe.seed),
             keras.layers.Dense(len(CLASSES), kernel_regularizer=keras.regularizers.L2(recipe.l2), name="head"),
-        ]
+        ],
+        name="head",
     )
     model.compile(
         optimizer=keras.optimizers.Adam(recipe.learning_rate),

@@ -166,6 +166,11 @@ class Recipe(Table):
         ours, theirs = _flat(self.to_values()), _flat(original.to_values())
         return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 
+    def repeated(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the keys of ``values`` whose override would change nothing, because the recipe has the same values."""
+        changed = self.override(**values).changes_from(self)
+        return [key for key in _flat(values) if key not in changed]
+
     def to_values(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return self.model_dump()

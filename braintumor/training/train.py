@@ -21,6 +21,7 @@ from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.splits.split import Split
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
+from braintumor.progress import progress
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, REFERENCE, Manifest, sha256_of
 from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import spread
@@ -223,8 +224,9 @@ class _Training:
         best = int(np.argmin(stage.history["val_loss"])) + 1
         _log.info("best epoch %d, temperature %.3f; exporting", best, temperature)
         _write_history(folder / HISTORY, stage.history)
-        classifier.export(folder, temperature=temperature, probe=validation.frames[:_PROBES])
-        classifier.serving_model(temperature).save_weights(folder / KERAS_WEIGHTS)
+        with progress("Exporting the graph"):
+            classifier.export(folder, temperature=temperature, probe=validation.frames[:_PROBES])
+            classifier.serving_model(temperature).save_weights(folder / KERAS_WEIGHTS)
         backend, kept = OpenVinoBackend(folder / GRAPH), spread(self._training.labels)
         thresholds = fit_thresholds(
             folder,

@@ -79,7 +79,6 @@ def dag_runner(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> DagRun
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "BRAINTUMOR_RECIPES": "resnet50_small",
         "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "dags")]),  # as a DAG bundle does
-        "TF_CPP_MIN_LOG_LEVEL": "2",
     }
 
     def make(folder: Path) -> None:

@@ -60,7 +60,7 @@ def two_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     """A run with two evaluated models, `first` better on validation than `second`, and the seeded champion."""
     with copied(stack, seeded) as settings:
         for name, accuracy in (("first", 0.9), ("second", 0.8)):
-            add_model(settings, name)
+            add_model(settings, name, own_graph=True)
             evaluate_model(settings, name, access_key=RUN)
             set_validation(settings, name, accuracy)
         yield settings
@@ -125,6 +125,18 @@ def test_a_verdict_against_an_earlier_champion_is_refused(two: Settings) -> None
     assert fresh["gate_verdict_id"] != verdict["gate_verdict_id"] and fresh["model_name"] == "first"
     assert promote_candidate(two, fresh["gate_verdict_id"])
     assert champion(two) == "first"
+
+
+def test_a_candidate_identical_to_the_champion_is_refused(lenient: Settings) -> None:
+    add_model(lenient, "twin")
+    evaluate_model(lenient, "twin", access_key=RUN)
+    verdict = judged(lenient, RUN)
+    same = f"identical to the champion {champion(lenient)}: model.xml, model.bin, reference.npy have the same sha256s"
+    (reason,) = verdict["reasons"]
+    assert not verdict["is_passed"] and reason.startswith(same)
+    assert "(differs_from_champion); identical to the champion**" in verdict["markdown"]
+    with pytest.raises(PromotionError, match="The gate refused"):
+        promote_candidate(lenient, verdict["gate_verdict_id"])
 
 
 def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:

@@ -31,12 +31,14 @@ from tests.evaluation.mutants import (
     nan_weights,
     other_class_order,
     register,
+    rewrite,
     swapped_labels,
     swapped_outputs,
     truncated_weights,
     worse,
     wrong_input_size,
 )
+from tests.models import marked
 from tests.sql import rows
 
 pytestmark = pytest.mark.soak
@@ -83,8 +85,12 @@ def gated(stack: Stack, seeded: Settings, judged: str, folder: Path, tmp_path: P
 
 @pytest.fixture
 def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model that a test may change."""
-    return Path(shutil.copytree(tiny_model_folder, tmp_path / "mutant"))
+    """A copy of the tiny model that a test may change. Its graph's file differs from the champion's in a comment."""
+    copy = Path(shutil.copytree(tiny_model_folder, tmp_path / "mutant"))
+    with (copy / GRAPH).open("ab") as stream:
+        stream.write(marked("mutant"))
+    rewrite(copy)
+    return copy
 
 
 def replace_files(settings: Settings, folder: Path, mutate: Mutation = lambda _: None) -> None:

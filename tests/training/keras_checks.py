@@ -30,7 +30,7 @@ _FINE_TUNING = FineTuning(epochs=3, learning_rate=1e-3, freeze_batch_norm=False)
 
 def run_check(name: str, argument: object, *, exit_code: int = 0) -> str:
     """Run a check of this module in a subprocess, and return its output."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "tests.training.keras_checks", name, str(argument)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
     assert done.returncode == exit_code, done.stderr

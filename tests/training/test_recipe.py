@@ -182,3 +182,12 @@ def test_name_and_version_cannot_be_overridden(key: str) -> None:
 def test_unknown_key_cannot_be_overridden() -> None:
     with pytest.raises(RecipeError, match="unknown key 'epoch'"):
         Recipe.load("vgg16").override(epoch=3)
+
+
+def test_override_with_the_recipes_own_value_is_named() -> None:
+    recipe = Recipe.load("resnet50")
+    assert recipe.augmentation is not None and recipe.augmentation.zoom != 0.3
+    same = {"epochs": recipe.epochs, "augmentation": {"rotation": recipe.augmentation.rotation, "zoom": 0.3}}
+    assert recipe.repeated({**same, "dropout": 0.77}) == ["epochs", "augmentation.rotation"]
+    assert Recipe.load("resnet50_small").repeated({"fine_tuning": False}) == ["fine_tuning"]
+    assert recipe.repeated({"fine_tuning": False, "augmentation": False}) == []

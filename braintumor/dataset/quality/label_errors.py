@@ -19,6 +19,7 @@ from braintumor.dataset.images.image_stats import SIDE
 from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.splits.grouping import DistinctImage
 from braintumor.labels import CLASSES, TumorClass
+from braintumor.progress import progress
 
 _FOLDS = 5
 _MIN_FOLDS = 3
@@ -114,10 +115,12 @@ def _out_of_fold(
     result = np.zeros((len(labels), len(CLASSES)))
     threads = 1 if len(labels) < _THREADS_FROM else 2
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    for train, held_out in splitter.split(features, labels, groups):
-        forest = ExtraTreesClassifier(_TREES, min_samples_leaf=2, random_state=0, n_jobs=threads)
-        forest.fit(features[train], labels[train])
-        result[np.ix_(held_out, forest.classes_)] = forest.predict_proba(features[held_out])
+    with progress("Searching for label errors", folds, unit="folds") as advance:
+        for train, held_out in splitter.split(features, labels, groups):
+            forest = ExtraTreesClassifier(_TREES, min_samples_leaf=2, random_state=0, n_jobs=threads)
+            forest.fit(features[train], labels[train])
+            result[np.ix_(held_out, forest.classes_)] = forest.predict_proba(features[held_out])
+            advance(1)
     return result
 
 

@@ -21,6 +21,7 @@ from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
 from braintumor.dataset.images.perceptual_hash import from_bytes, near_pairs
 from braintumor.dataset.splits.split import Split, SplitGroup
 from braintumor.labels import TumorClass
+from braintumor.progress import progress
 
 _PRIORITY = (Split.TEST, Split.VALIDATION, Split.TRAIN)
 """Splits by priority. Of two linked images in different splits, the image in the split listed first is kept.
@@ -120,7 +121,8 @@ def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split])
     """
     distinct, excluded = _merge_duplicates(images)
     links = _Links(images=distinct, splits=[remembered_splits(image.files, remembered) for image in distinct])
-    near = near_links(image.image for image in distinct)
+    with progress("Searching for near-duplicates"):
+        near = near_links(image.image for image in distinct)
     links.exclude_contradictions(near)
     links.exclude_duplicates_in_two_splits()
     links.links = near + patient_links([image.patient for image in distinct])

@@ -25,6 +25,8 @@ from braintumor.evaluation.metrics.significance import (
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 from braintumor.markdown import escaped, table
 
+DIFFERS_FROM_CHAMPION = "differs_from_champion"
+"""Name of the rule that refuses a candidate with the champion's files."""
 _ROUNDING = 1e-9
 """Tolerance for binary fractions: 0.92 - 0.90 is slightly above 0.02, and must pass a bound of 0.02."""
 
@@ -340,6 +342,8 @@ def _summary(outcomes: list[RuleOutcome], *, without_champion: str | None) -> st
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
     alone = f"{without_champion}: absolute rules alone decide"
     against = "compared with the champion" if without_champion is None else alone
+    if DIFFERS_FROM_CHAMPION in failed:
+        against = "identical to the champion"
     if failed:
         return f"Refused: {len(failed)} of {len(outcomes)} rules failed ({', '.join(failed)}); {against}"
     return f"Passed: all {len(outcomes)} rules hold; {against}"

@@ -36,7 +36,7 @@ def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ..
         RuntimeError: SIGKILL, SIGTERM or SIGINT ended the subprocess.
     """
     command = [sys.executable, "-m", "braintumor", "model", "verify", name, "--json"]
-    environment = settings.to_environment(os.environ) | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = settings.to_environment(os.environ) | {"CUDA_VISIBLE_DEVICES": ""}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired as exc:

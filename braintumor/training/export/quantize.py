@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from io import StringIO
@@ -27,6 +28,7 @@ from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.errors import QuantizationError
+from braintumor.progress import progress
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
@@ -42,6 +44,8 @@ _HEAD = "MatMul"
 
 See docs/decisions/0018.
 """
+_WITH_BIAS = {"Convolution", "GroupConvolution"}
+"""Operations whose biases NNCF corrects."""
 _IMAGES = 300
 """Number of training images whose activations are measured. This is the default of NNCF."""
 
@@ -213,16 +217,45 @@ def quantized(graph: Path, frames: NDArray[np.uint8]) -> Any:
             "pip install 'braintumor[train]'."
         ) from exc
     nncf.set_log_level(logging.ERROR)
-    with redirect_stdout(StringIO()):  # hide its progress bars
+    model = openvino.Core().read_model(graph)
+    with redirect_stdout(StringIO()), _quantization_steps(model, len(frames)) as advance:  # hide NNCF's progress bars
+
+        def read(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            advance(1)
+            return frame[None]
+
         return nncf.quantize(
-            openvino.Core().read_model(graph),
-            nncf.Dataset([frame[None] for frame in frames]),
+            model,
+            nncf.Dataset(frames, read),
             subset_size=len(frames),
             target_device=nncf.TargetDevice.CPU,
             preset=nncf.QuantizationPreset.MIXED,
             fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(types=[_HEAD]),
         )
+
+
+@contextmanager
+def _quantization_steps(model: Any, count_frame: int) -> Iterator[Callable[[int], None]]:
+    """Show the progress of NNCF: the frames whose activations are measured, then the layers whose biases are corrected.
+
+    The yielded function counts frames. NNCF names the corrected layers only in its debug log.
+    """
+    layers = sum(op.get_type_name() in _WITH_BIAS for op in model.get_ops())
+    log = logging.getLogger("nncf")
+    with progress("Quantizing", count_frame + layers, unit="steps") as advance:
+
+        def count(record: logging.LogRecord) -> bool:
+            advance(int("bias" in record.getMessage()))
+            return record.levelno >= logging.ERROR
+
+        log.addFilter(count)
+        log.setLevel(logging.DEBUG)
+        try:
+            yield advance
+        finally:
+            log.removeFilter(count)
+            log.setLevel(logging.ERROR)
 
 
 def _save(graph: Any, folder: Path, *, temperature: float) -> Path:
