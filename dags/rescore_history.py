@@ -18,6 +18,7 @@ committed exactly once.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,8 @@ from airflow.sdk import Param, dag, get_current_context, task
 import lineage
 import notifications
 from common import DEFAULT_ARGS, label_mapped_task
+
+_log = logging.getLogger(__name__)
 
 _FORM = {
     "of": Param(
@@ -108,7 +111,7 @@ def open_rescore_run() -> int:
     request = RescoreRequest.of_form(params, actor=notifications.actor_of(context))
     run_key = f"rescore_history {context['run_id']}"
     run = Rescore.open(settings_for("scorer")).open_run(
-        request, run_key=run_key, chunk_size=params["chunk_size"], progress=print
+        request, run_key=run_key, chunk_size=params["chunk_size"], progress=_log.info
     )
     return run.scoring_run_id
 
@@ -149,7 +152,7 @@ def report(scoring_run_id: int | None) -> dict[str, int]:
 
     with decoders_closed_at_end():
         summary = Rescore.open(settings_for("scorer")).report(scoring_run_id, reports_url=reports_url())
-    print(summary["markdown"])
+    _log.info("%s", summary["text"])
     return {"count_compared": summary["count_compared"], "count_flip": summary["count_flip"]}
 
 
@@ -160,7 +163,7 @@ def reconcile(scoring_run_id: int | None) -> str:
     from common import settings_for
 
     balance = Rescore.open(settings_for("scorer")).reconcile(scoring_run_id)
-    print(balance)
+    _log.info("%s", balance)
     return str(balance)
 
 

@@ -7,6 +7,7 @@ the reports page.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from sqlalchemy import Engine, text
 
@@ -49,6 +50,11 @@ def page_link(reports_url: str, run_key: str, page: str) -> str:
         page: file name of the page.
     """
     return f"{reports_url}/{run_path(run_key, page)}" if reports_url else ""
+
+
+def model_link(reports_url: str, model_name: str) -> str:
+    """Return the link in Airflow to a model's report, or an empty string if ``reports_url`` is empty."""
+    return f"{reports_url}/model/{quote(model_name, safe='')}/report.html" if reports_url else ""
 
 
 def write_page(store: ObjectStore, address: S3Uri, page: str) -> None:

@@ -14,12 +14,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
+from braintumor.dataset.erased_subjects import writing_images
 from braintumor.db import database
 from braintumor.db.migrations import require_current
 from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.logs import bound
-from braintumor.reports.paths import RUN_STATUS, page_link, run_page, write_page
+from braintumor.reports.paths import RUN_STATUS, page_link, publish_page, run_page
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.chunks import CHUNK_SIZE, plan_chunks, process_chunks
 from braintumor.scoring.discovery import Discovery, discover
@@ -28,8 +29,9 @@ from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, load_run, open_run
 from braintumor.scoring.run_report.balance import Balance, count_balance, reconcile, store_open_outcomes
 from braintumor.scoring.run_report.metrics import Metric, run_metrics
+from braintumor.scoring.run_report.page import RunReport, make_run_report, run_report_page, to_text
 from braintumor.scoring.run_report.rules import RunReportRules
-from braintumor.scoring.run_report.status import RunStatus, make_run_status, run_status_page, to_markdown
+from braintumor.scoring.run_report.status import make_run_status
 from braintumor.scoring.worker import ScanSource, score_chunk
 from braintumor.serving.backend import LoadedModel
 
@@ -156,9 +158,9 @@ class ScoringJob:
 
         Args:
             scoring_run_id: the run.
-            progress: receives the run report as Markdown.
+            progress: receives the run report as text.
             on_metric: receives each metric.
-            reports_url: URL of the reports plugin. The Markdown links to the report's page below this URL.
+            reports_url: URL of the reports plugin. The text has the URL of the report's page below this URL.
 
         Raises:
             UnbalancedRunError: the rows of an object do not explain its outcome. The run report is written in this case
@@ -180,8 +182,10 @@ class ScoringJob:
                 self.engine, run, balance, rules, settings=self.settings, failure=str(failure or "")
             )
             _log.info("%s: %s", status.level, balance)
-            progress(to_markdown(status, address=page_link(reports_url, run.run_key, RUN_STATUS)))
-            self._write_page(status, progress)
+            with writing_images(self.engine):  # the page names scans
+                report = make_run_report(self.engine, status, timezone=self.settings.require("timezone"))
+                self._write_page(report, progress)
+            progress(to_text(report, address=page_link(reports_url, run.run_key, RUN_STATUS)))
             for metric in run_metrics(self.engine, status):
                 on_metric(metric)
             if failure is not None:
@@ -189,10 +193,11 @@ class ScoringJob:
             status.require_not_red()
             return balance
 
-    def _write_page(self, status: RunStatus, progress: Callable[[str], None]) -> None:
+    def _write_page(self, report: RunReport, progress: Callable[[str], None]) -> None:
         """Write the page of the run report. An S3 error is only reported, because the report is already in Postgres."""
+        address = run_page(self.settings, report.status.run.run_key, RUN_STATUS)
         try:
-            write_page(self.store, run_page(self.settings, status.run.run_key, RUN_STATUS), run_status_page(status))
+            publish_page(self.engine, self.store, address, run_report_page(report), scan_ids=report.scan_ids)
         except ObjectStoreError as error:
             _log.warning("the page of the run report was not stored: %s", error)
             progress(f"The page of the run report was not stored: {error}")

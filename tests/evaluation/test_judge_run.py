@@ -121,6 +121,22 @@ def test_a_verdict_against_an_earlier_champion_is_refused(two: Settings) -> None
     assert champion(two) == "first"
 
 
+def test_question_says_that_a_copy_is_identical_to_champion(two: Settings) -> None:
+    markdown = judged(two, RUN)["markdown"]
+    count = rows(two, "select count_image from evaluation where split = 'test' limit 1")[0][0]
+    assert f"Identical to the champion {champion(two)}: both predict the same class for each of {count}" in markdown
+    assert markdown.count("| identical |") == 6
+    assert markdown.index("| recall of pituitary |") < markdown.index("| finite_figures |")
+    rows(
+        two,
+        """
+        update test_prediction set predicted_class = case label when 'normal' then 'glioma' else 'normal' end::tumor_class
+        where evaluation_id in (select evaluation_id from evaluation where model_version_id = 1 and split = 'test')""",
+    )
+    assert f"predict different classes for {count} of {count} test images" not in judged(two, RUN)["markdown"]
+    assert "predict different classes for" in judged(two, RUN)["markdown"]
+
+
 def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:
     verdict = judged(two, RUN)
     assert promote_candidate(two, verdict["gate_verdict_id"])

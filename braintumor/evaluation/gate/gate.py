@@ -78,13 +78,13 @@ class Verdict:
         return cls(**{**values, "rules": tuple(RuleOutcome(**rule) for rule in values["rules"])})
 
     def to_markdown(self) -> str:
-        """Return the summary, then one table row per rule."""
+        """Return the summary, then one table row per rule, the failed rules first."""
         outcomes = table(
             ["rule", "outcome", "value", "bound", "reason"],
             [
                 [rule.name, "passed" if rule.passed else "**FAILED**", _cell(rule.value), _cell(rule.bound),
                  escaped(rule.reason)]
-                for rule in self.rules
+                for rule in sorted(self.rules, key=lambda rule: rule.passed)
             ],
             right=["value", "bound"],
         )  # fmt: skip

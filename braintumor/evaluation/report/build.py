@@ -13,6 +13,7 @@ from braintumor.db.database import transaction
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.report.champion_comparison import compare_with_champion
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import similarity_table
@@ -80,6 +81,8 @@ def build_model_report(
         test=test,
         history=training.history,
         verdict=verdict,
+        run_key=facts["run_key"],
+        comparison=compare_with_champion(engine, model),
         throughput=diagnostics.throughput,
         temperature=facts["temperature"],
         uncalibrated_error=diagnostics.uncalibrated_error,
@@ -120,14 +123,19 @@ def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation
 
 
 def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
-    """Return the model's number of weights and its temperature, and the facts of the model's snapshot."""
+    """Return the model's number of weights and temperature, its newest retrain run, and the facts of its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
             select
                 model_version.count_parameter, model_version.temperature,
                 snapshot.source_uri, snapshot.count_image, snapshot.count_identified,
-                snapshot.count_patient_identified
+                snapshot.count_patient_identified,
+                coalesce((
+                    select run_key from gate_verdict
+                    where gate_verdict.model_version_id = model_version.model_version_id
+                    order by gate_verdict_id desc limit 1
+                ), '') as run_key
             from model_version
             join training_run using (training_run_id)
             join snapshot using (snapshot_id)

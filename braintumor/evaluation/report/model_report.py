@@ -18,6 +18,7 @@ from braintumor.evaluation.metrics.occlusion import Occlusion
 from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.cam_overlay import Sample
+from braintumor.evaluation.report.champion_comparison import ChampionComparison
 from braintumor.evaluation.report.formatting import duration, figure, size
 from braintumor.evaluation.report.tables import ReportTable
 
@@ -96,6 +97,8 @@ class ModelReport:
         test: evaluation on the test split, which the gate judges.
         history: as Keras's ``History.history``, one number per epoch. Empty without training.
         verdict: verdict of the gate, ``None`` if not judged.
+        run_key: key of the retrain run with the newest verdict, empty without a verdict.
+        comparison: comparison with the champion of the verdict, ``None`` without one.
         throughput: speed of the served graph on the test split, ``None`` if not measured.
         temperature: calibration temperature fitted on validation, ``None`` if not calibrated.
         uncalibrated_error: expected calibration error on test before temperature scaling.
@@ -129,6 +132,8 @@ class ModelReport:
     test: Evaluation
     history: Mapping[str, Sequence[float]]
     verdict: Verdict | None = None
+    run_key: str = ""
+    comparison: ChampionComparison | None = None
     status: str = ""
     throughput: Throughput | None = None
     temperature: float | None = None
