@@ -43,11 +43,16 @@ _FORM = {
         None,
         type=["null", "string"],
         title="Second model",
-        description="Name of a model that also predicts each scan. If it disagrees with the champion, the scan is "
-        "put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
+        description="Name of a model that also predicts each scan, from the page Brain-tumor models. If it disagrees with "
+        "the champion, the scan is put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
     ),
     "chunk_size": Param(
-        200, type="integer", minimum=1, maximum=5000, title="Chunk size", description="Number of scans per task."
+        200,
+        type="integer",
+        minimum=1,
+        maximum=5000,
+        title="Scans per task",
+        description="Number of scans that one task scores.",
     ),
 }
 

@@ -27,7 +27,7 @@ _FORM = {
         type=["null", "string"],
         minLength=1,
         title="Roll back to",
-        description="Name or number of a former champion. Empty: the champion before the current one.",
+        description="Name of a former champion, from the page Brain-tumor models. Empty: the champion before this one.",
         section="Models",
     ),
     "withdraw": Param(

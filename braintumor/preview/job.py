@@ -44,8 +44,8 @@ def preview_candidate(
     The function compares the ``scans`` newest scans that the champion scored.
 
     Returns:
-        A dictionary: ``markdown`` with links to the pages below ``reports_url``, ``summary`` as plain text, ``page_uri``,
-        ``count_compared`` and ``count_flip``.
+        A dictionary: ``markdown`` with links to the pages below ``reports_url``, ``summary`` as plain text,
+        ``page_uri``, ``count_compared`` and ``count_flip``.
     """
     engine = database.connect(settings)
     with transaction(engine) as connection:

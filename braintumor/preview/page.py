@@ -98,7 +98,10 @@ def summary(preview: FlipPreview) -> str:
 
 
 def headline(preview: FlipPreview, *, address: str = "") -> str:
-    """Return one sentence on the number of changes. With the URL ``address`` of the page, the kinds are Markdown links."""
+    """Return one sentence on the number of changes.
+
+    With the URL ``address`` of the page, the kinds are Markdown links.
+    """
     if preview.why_nothing:
         return f"Nothing to compare: {preview.why_nothing}."
     if not preview.count_compared:
@@ -123,9 +126,7 @@ def kinds(flips: Flips, *, address: str = "") -> str:
     With the URL ``address`` of the page, each number is a Markdown link to its section.
     """
     counts = {kind: f"{count:,} {kind.value}" for kind, count in flips.by_kind.items() if count}
-    return ", ".join(
-        f"[{words}]({address}#{section_id(kind)})" if address else words for kind, words in counts.items()
-    )
+    return ", ".join(f"[{words}]({address}#{section_id(kind)})" if address else words for kind, words in counts.items())
 
 
 def section_id(kind: FlipKind) -> str:

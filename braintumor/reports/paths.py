@@ -31,6 +31,18 @@ def run_path(run_key: str, page: str) -> str:
     return f"runs/{safe}/{page}"
 
 
+def report_of_dag_run(dag_id: str, run_id: str) -> str | None:
+    """Return the path of the report of a DAG run, or ``None`` if the runs of this DAG have no report."""
+    match dag_id:
+        case "nightly_scoring":
+            return run_path(f"{dag_id} {run_id}", RUN_STATUS)
+        case "rescore_history":
+            return run_path(f"{dag_id} {run_id}", RESCORE_REPORT)
+        case "weekly_retrain":
+            return run_path(run_id, RUN_COMPARISON)
+    return None
+
+
 def snapshot_path(snapshot_id: str) -> str:
     """Return the path ``snapshots/<snapshot>.html`` of a snapshot's data quality report."""
     return f"snapshots/{snapshot_id}.html"

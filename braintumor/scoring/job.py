@@ -26,7 +26,7 @@ from braintumor.scoring.chunks import CHUNK_SIZE, plan_chunks, process_chunks
 from braintumor.scoring.discovery import Discovery, discover
 from braintumor.scoring.model_loading import chosen_backend, open_model
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.scoring.run import ScoringRun, load_run, open_run
+from braintumor.scoring.run import ScoringRun, find_run, load_run, open_run
 from braintumor.scoring.run_report.balance import Balance, count_balance, reconcile, store_open_outcomes
 from braintumor.scoring.run_report.metrics import Metric, run_metrics
 from braintumor.scoring.run_report.page import RunReport, make_run_report, run_report_page, to_text
@@ -93,9 +93,15 @@ class ScoringJob:
 
         Returns:
             The run, and the counts of the listed objects.
+
+        Raises:
+            ObjectStoreError: S3 does not list a prefix. No run was opened.
         """
         scans = ScanPrefixes.parse(scans_uri or self.settings.require("scans_uri"))
         scans.require_apart(self.settings)
+        if find_run(self.engine, run_key, kind="night") is None:
+            for prefix in scans:  # a bucket that is missing or refused must leave no run
+                next(self.store.list(prefix), None)
         run = open_run(
             self.engine,
             run_key=run_key,

@@ -46,7 +46,9 @@ def test_page_shows_worst_changes_first_without_keys(scored: Settings) -> None:
     assert "For review, not for diagnosis" in shown and "Requested by ann: b errs" in shown
     assert "5 of 6 predictions changed: 2 tumor to normal, 1 normal to tumor" in made["text"]
     path = "runs/manual__2026-11-24T15-54-21-00-00/rescore.html"
-    assert f"The page with the images: https://airflow/braintumor/reports/{path}" in made["text"] and made["page_uri"].endswith(path)
+    assert f"The page with the images: https://airflow/braintumor/reports/{path}" in made["text"] and made[
+        "page_uri"
+    ].endswith(path)
 
 
 def set_prediction_in(settings: Settings, number: int, scan_id: int, label: str, sure: float) -> None:

@@ -1,10 +1,10 @@
-"""Compare a candidate with the champion that the gate compared it with, on the candidate's test images."""
+"""Compare the test metrics of two models: a candidate with the champion of its verdict, or two selected models."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
@@ -39,12 +39,14 @@ class ChampionComparison:
 
     Attributes:
         champion: name of the champion.
+        snapshot_id: snapshot of the test images.
         rows: accuracy, tumor sensitivity, and the recall of each class.
         count_image: number of test images.
         count_changed: number of test images for which the two models predict different classes.
     """
 
     champion: str
+    snapshot_id: str
     rows: tuple[MetricDifference, ...]
     count_image: int
     count_changed: int
@@ -79,17 +81,24 @@ def compare_with_champion(engine: Engine, model: ModelVersion) -> ChampionCompar
     if champion_id is None:
         return None
     champion = find_model(engine, str(champion_id))
-    values = {"ours": model.model_version_id, "theirs": champion_id, "snapshot": model.snapshot_id}
     with transaction(engine) as connection:
-        ours, theirs = (load_evaluation(connection, each, model.snapshot_id, Split.TEST) for each in (model, champion))
-        count_changed = connection.scalar(text(_COUNT_CHANGED), values)
+        return compare_on(connection, model, champion, snapshot_id=model.snapshot_id)
+
+
+def compare_on(
+    connection: Connection, candidate: ModelVersion, champion: ModelVersion, *, snapshot_id: str
+) -> ChampionComparison | None:
+    """Return the comparison of two models on the test split of a snapshot, ``None`` if an evaluation is missing."""
+    ours, theirs = (load_evaluation(connection, each, snapshot_id, Split.TEST) for each in (candidate, champion))
     if ours is None or theirs is None:
         return None
+    values = {"ours": candidate.model_version_id, "theirs": champion.model_version_id, "snapshot": snapshot_id}
     return ChampionComparison(
         champion=champion.model_name,
+        snapshot_id=snapshot_id,
         rows=metric_differences(ours, theirs),
         count_image=ours.count,
-        count_changed=count_changed or 0,
+        count_changed=connection.execute(text(_COUNT_CHANGED), values).scalar_one(),
     )
 
 

@@ -141,7 +141,11 @@ def test_report_compares_with_the_champion_before_metrics(
 ) -> None:
     champion = evaluation_of([[46, 2, 1, 1], [2, 45, 2, 1], [1, 1, 47, 1], [1, 1, 2, 46]])
     comparison = ChampionComparison(
-        champion="vgg16-2026w40", rows=metric_differences(good, champion), count_image=200, count_changed=35
+        champion="vgg16-2026w40",
+        snapshot_id="snap-9f31",
+        rows=metric_differences(good, champion),
+        count_image=200,
+        count_changed=35,
     )
     compared = replace(report, comparison=comparison, run_key="scheduled__2026-11-22T03:00:00+00:00")
     text = _Page(model_report(compared)).text
