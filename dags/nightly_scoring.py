@@ -43,8 +43,8 @@ _FORM = {
         None,
         type=["null", "string"],
         title="Second model",
-        description="Name of a model that also predicts each scan, from the page Brain-tumor models. If it disagrees with "
-        "the champion, the scan is put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
+        description="Name of a model that also predicts each scan, from the page Brain-tumor models. If it disagrees "
+        "with the champion, the scan is put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
     ),
     "chunk_size": Param(
         200,
