@@ -65,7 +65,7 @@ def test_the_first_line_has_weights_dataset_and_patients(report: ModelReport) ->
     assert text.startswith(
         "For review, not for diagnosis Initialization: imagenet (keras.applications). Dataset: phantoms, grouped "
         "70/15/15; images: 2,285 train, 489 validation, 200 test. "
-        "Patient independence cannot be verified: the images carry no patient identifiers. resnet50-2026w47"
+        "Patient independence cannot be verified: the images carry no patient identifiers. All models resnet50-2026w47"
     )
 
 
