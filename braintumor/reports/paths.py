@@ -31,6 +31,11 @@ def run_path(run_key: str, page: str) -> str:
     return f"runs/{safe}/{page}"
 
 
+def is_dag_run(run_key: str) -> bool:
+    """Return whether a retrain run is a DAG run, such as ``manual__2026-11-29``. A command's key has no ``__``."""
+    return "__" in run_key
+
+
 def report_of_dag_run(dag_id: str, run_id: str) -> str | None:
     """Return the path of the report of a DAG run, or ``None`` if the runs of this DAG have no report."""
     match dag_id:

@@ -156,9 +156,14 @@ def test_models_page_links_the_candidate_without_decision(stack: Stack, two: Set
     page = models_page(stack, two, EVERYTHING)
     approval = f'href="../../dags/weekly_retrain/runs/{quote(RUN, safe="")}/tasks/approve/required_actions"'
     assert approval in page and f'Champion: <a href="model/{champion(two)}/report.html">' in page
+    rows(two, "update gate_verdict set run_key = 'int8 of first'")
+    page = models_page(stack, two, EVERYTHING)
+    assert approval not in page and "flip_preview" not in page, "a command has no DAG run and no flip preview"
+    assert "<code>braintumor model promote first</code>" in page
+    rows(two, "update gate_verdict set run_key = :run", run=RUN)
     assert promote_candidate(two, verdict["gate_verdict_id"])
     page = models_page(stack, two, EVERYTHING)
-    assert approval not in page and 'Champion: <a href="model/first/report.html">' in page
+    assert "Candidates without a decision" not in page and 'Champion: <a href="model/first/report.html">' in page
 
 
 def test_models_page_hides_people_and_runs_without_rights(stack: Stack, two: Settings) -> None:

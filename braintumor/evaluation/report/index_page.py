@@ -13,7 +13,7 @@ from jinja2 import Environment
 from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.db.database import transaction
-from braintumor.evaluation.report.formatting import figure, interval, recipe
+from braintumor.evaluation.report.formatting import figure, recipe
 from braintumor.registry.model_versions import list_models
 from braintumor.reports.jinja import page_environment
 from braintumor.reports.paths import (
@@ -21,6 +21,7 @@ from braintumor.reports.paths import (
     RESCORE_REPORT,
     RUN_COMPARISON,
     RUN_STATUS,
+    is_dag_run,
     run_path,
     snapshot_path,
 )
@@ -184,5 +185,5 @@ def _environment() -> Environment:
         "rescore_report": partial(run_path, page=RESCORE_REPORT),
         "run_report": partial(run_path, page=RUN_STATUS),
     }
-    environment.globals |= {"recipe": recipe, "interval": interval, "snapshot_path": snapshot_path}
+    environment.globals |= {"recipe": recipe, "snapshot_path": snapshot_path, "is_dag_run": is_dag_run}
     return environment
