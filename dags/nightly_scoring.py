@@ -16,6 +16,7 @@ message about a failed run.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,8 @@ import metrics
 import notifications
 from braintumor.config.variables import NIGHT_DEADLINE_HOURS, NIGHTLY_SCHEDULE
 from common import DEFAULT_ARGS, PREDICTIONS, label_mapped_task, schedule
+
+_log = logging.getLogger(__name__)
 
 _FORM = {
     "scans_uri": Param(
@@ -40,16 +43,16 @@ _FORM = {
         None,
         type=["null", "string"],
         title="Second model",
-        description="Name of a model that also predicts each scan. If it disagrees with the champion, the scan is "
-        "put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
+        description="Name of a model that also predicts each scan, from the page Brain-tumor models. If it disagrees "
+        "with the champion, the scan is put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
     ),
     "chunk_size": Param(
         1000,
         type="integer",
         minimum=1,
         maximum=10_000,
-        title="Chunk size",
-        description="Number of scans per task. A smaller number gives more tasks, which run on more workers at once.",
+        title="Scans per task",
+        description="Number of scans that one task scores. A smaller number gives more tasks.",
     ),
 }
 
@@ -66,8 +69,8 @@ def discover() -> int:
         scans_uri=context["params"]["scans_uri"],
         second_model=context["params"]["second_model"],
     )
-    print(f"{discovery}; champion {run.model.model_name}")
     lineage.emit_lineage(settings, reads=[str(run.scans)], writes=["scan", "scan_location"])
+    _log.info("%s; champion %s", discovery, run.model.model_name)
     return run.scoring_run_id
 
 
@@ -108,9 +111,9 @@ def reconcile(scoring_run_id: int | None) -> str:
         raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
     settings = settings_for("scorer")
     job = ScoringJob.open(settings)
-    balance = job.reconcile(scoring_run_id, progress=print, on_metric=metrics.send, reports_url=reports_url())
-    print(balance)
+    balance = job.reconcile(scoring_run_id, progress=_log.info, on_metric=metrics.send, reports_url=reports_url())
     lineage.emit_lineage(settings, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
+    _log.info("%s", balance)
     return str(balance)
 
 

@@ -18,6 +18,7 @@ committed exactly once.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -27,38 +28,40 @@ import lineage
 import notifications
 from common import DEFAULT_ARGS, label_mapped_task
 
+_log = logging.getLogger(__name__)
+
 _FORM = {
     "of": Param(
         None,
         type=["null", "array"],
         items={"type": "string", "minLength": 1},
-        title="Predicted by",
-        description="Names of models. Scans with a current prediction of these models are selected. Empty: any "
-        "withdrawn model.",
+        title="Models whose predictions are replaced",
+        description="Their names, one per line. The page Brain-tumor models lists the names. Empty: every withdrawn "
+        "model.",
         section="Which scans",
     ),
     "since": Param(
         None,
         type=["null", "string"],
         format="date-time",
-        title="Predicted since",
-        description="Only predictions from this time on.",
+        title="Only predictions made at or after",
+        description="Empty: no limit.",
         section="Which scans",
     ),
     "until": Param(
         None,
         type=["null", "string"],
         format="date-time",
-        title="Predicted until",
-        description="Only predictions before this time.",
+        title="Only predictions made before",
+        description="Empty: no limit.",
         section="Which scans",
     ),
     "limit": Param(
         None,
         type=["null", "integer"],
         minimum=1,
-        title="Largest number of scans",
-        description="The scans with the newest predictions are selected. Empty: all scans.",
+        title="At most this many scans",
+        description="Those with the newest predictions come first. Empty: all scans.",
         section="Which scans",
     ),
     "reason": Param(
@@ -73,8 +76,8 @@ _FORM = {
         None,
         type=["null", "string"],
         minLength=1,
-        title="Model",
-        description="Name of the model that scores the scans. Empty: the champion.",
+        title="Model that predicts again",
+        description="Its name. The page Brain-tumor models lists the names. Empty: the champion.",
         section="Model",
     ),
     "approve": Param(
@@ -89,8 +92,8 @@ _FORM = {
         type="integer",
         minimum=1,
         maximum=10_000,
-        title="Chunk size",
-        description="Number of scans per task. A smaller number gives more tasks, which run on more workers at once.",
+        title="Scans per task",
+        description="Number of scans that one task scores. A smaller number gives more tasks.",
         section="Work",
     ),
 }
@@ -108,7 +111,7 @@ def open_rescore_run() -> int:
     request = RescoreRequest.of_form(params, actor=notifications.actor_of(context))
     run_key = f"rescore_history {context['run_id']}"
     run = Rescore.open(settings_for("scorer")).open_run(
-        request, run_key=run_key, chunk_size=params["chunk_size"], progress=print
+        request, run_key=run_key, chunk_size=params["chunk_size"], progress=_log.info
     )
     return run.scoring_run_id
 
@@ -146,7 +149,7 @@ def report(scoring_run_id: int | None) -> dict[str, int]:
 
     with decoders_closed_at_end():
         summary = Rescore.open(settings_for("scorer")).report(scoring_run_id, reports_url=reports_url())
-    print(summary["markdown"])
+    _log.info("%s", summary["text"])
     return {"count_compared": summary["count_compared"], "count_flip": summary["count_flip"]}
 
 
@@ -157,7 +160,7 @@ def reconcile(scoring_run_id: int | None) -> str:
     from common import settings_for
 
     balance = Rescore.open(settings_for("scorer")).reconcile(scoring_run_id)
-    print(balance)
+    _log.info("%s", balance)
     return str(balance)
 
 

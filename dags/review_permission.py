@@ -20,6 +20,7 @@ from common import DEFAULT_ARGS
 
 @dag(
     dag_id="braintumor_review",
+    dag_display_name="braintumor_review (permissions of the review page, never runs)",
     schedule=None,
     catchup=False,
     max_active_runs=1,

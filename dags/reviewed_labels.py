@@ -11,6 +11,7 @@ clear the task. `braintumor dataset show-reviewed-labels` shows the count, and w
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 from airflow.sdk import dag, get_current_context, task
@@ -20,6 +21,8 @@ import lineage
 import notifications
 from braintumor.config.variables import REVIEWED_SCHEDULE
 from common import DEFAULT_ARGS, REVIEWED_LABELS, schedule
+
+_log = logging.getLogger(__name__)
 
 
 @task(outlets=[REVIEWED_LABELS])
@@ -33,7 +36,7 @@ def request_retrain() -> int:
     lineage.emit_lineage(settings, reads=["review"], writes=["requested_label"])
     if not count:
         raise AirflowSkipException("Too few new labels: `braintumor dataset show-reviewed-labels` shows the count.")
-    print(f"{count} new labels request a retrain")
+    _log.info("%d new labels request a retrain", count)
     return count
 
 

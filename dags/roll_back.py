@@ -10,6 +10,7 @@ once, so clearing the task changes nothing. `braintumor model rollback` does the
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 from airflow.sdk import Param, dag, get_current_context, task
@@ -18,13 +19,15 @@ import lineage
 import notifications
 from common import CHAMPION, DEFAULT_ARGS
 
+_log = logging.getLogger(__name__)
+
 _FORM = {
     "to": Param(
         None,
         type=["null", "string"],
         minLength=1,
         title="Roll back to",
-        description="Name or number of a former champion. Empty: the champion before the current one.",
+        description="Name of a former champion, from the page Brain-tumor models. Empty: the champion before this one.",
         section="Models",
     ),
     "withdraw": Param(
@@ -63,11 +66,12 @@ def change_champion() -> str:
         ),
         to=params["to"],
         with_withdrawal=params["withdraw"],
-        warn=print,
+        warn=_log.warning,
     )
-    print(f"replaced: {done.replaced.model_name if done.replaced else 'no model, because an earlier try rolled back'}")
     lineage.emit_lineage(settings, reads=["promotion"], writes=["promotion"])
     notifications.rolled_back(context, done, with_withdrawal=params["withdraw"])
+    replaced = done.replaced.model_name if done.replaced else "no model, because an earlier try rolled back"
+    _log.info("%s is the champion. It replaced %s.", done.champion.model_name, replaced)
     return done.champion.model_name
 
 

@@ -20,6 +20,7 @@ promotion, and a failed run. They also receive one if a run neither ends nor req
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -33,6 +34,7 @@ from braintumor.config.variables import RECIPES, RETRAIN_DEADLINE_HOURS, WEEKLY_
 from braintumor.training.recipe import recipe_names
 from common import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, label_mapped_task, schedule
 
+_log = logging.getLogger(__name__)
 _POLICY = "ask"
 _RECIPES = [name.strip() for name in RECIPES.text().split(",")]
 
@@ -125,12 +127,13 @@ def snapshot() -> str:
     with decoders_closed_at_end():
         taken = snapshot_of(settings, prefix)
     lineage.emit_lineage(settings, reads=[prefix or settings.dataset_uri, "reviewed_frame"], writes=["snapshot"])
-    print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} duplicates removed")
-    print(claim_of_patients(taken.identified))
+    _log.info("%s", claim_of_patients(taken.identified))
     for reason, count in taken.excluded_by_reason().items():  # URIs can contain patient names, so they stay in Postgres
-        print(f"excluded: {count} images: {reason}")
+        _log.info("excluded: %d images: %s", count, reason)
     if taken.excluded:
-        print(f"List them with: select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'")
+        query = f"select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'"
+        _log.info("List them with: %s", query)
+    _log.info("snapshot %s: %s; %d duplicates removed", taken.snapshot_id, taken.counts(), taken.count_copy)
     return taken.snapshot_id
 
 
@@ -167,7 +170,7 @@ def evaluate(model_name: str) -> str:
 
     label_mapped_task(model_name=model_name)
     settings = settings_for("trainer")
-    evaluated = evaluate_model(settings, model_name, access_key=get_current_context()["run_id"], progress=print)
+    evaluated = evaluate_model(settings, model_name, access_key=get_current_context()["run_id"], progress=_log.info)
     lineage.emit_lineage(settings, reads=["model_version", "snapshot"], writes=["evaluation"])
     return evaluated
 
@@ -188,7 +191,9 @@ def gate(recipes: list[str] | None) -> dict[str, Any]:
     context = get_current_context()
     settings = settings_for("trainer")
     verdict = judge_run(settings, context["run_id"], recipes or [])
-    print(verdict["markdown"])
+    _log.info("%s. %s", verdict["model_name"], verdict["summary"])
+    for reason in verdict["reasons"]:
+        _log.info("failed: %s", reason)
     lineage.emit_lineage(settings, reads=["evaluation"], writes=["gate_verdict"])
     notifications.refused(context, verdict)
     return verdict
@@ -206,7 +211,7 @@ def preview(verdict: dict[str, Any]) -> dict[str, Any]:
     settings, scans = settings_for("scorer"), get_current_context()["params"]["preview_scans"]
     with decoders_closed_at_end():
         summary = preview_candidate(settings, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
-    print(summary["markdown"])
+    _log.info("%s The page: %s", summary["summary"], summary["page_uri"])
     lineage.emit_lineage(
         settings, reads=["prediction", settings.scans_uri, settings.models_uri], writes=["shadow_prediction"]
     )
@@ -233,7 +238,7 @@ def promote(verdict: dict[str, Any]) -> bool:
         verdict["gate_verdict_id"],
         approval=context["ti"].xcom_pull(task_ids="approve"),
         must_be_approved=context["params"]["policy"] == "ask",
-        warn=print,
+        warn=_log.warning,
     )
     lineage.emit_lineage(settings, reads=["gate_verdict", "approval_decision"], writes=["promotion"])
     notifications.promoted(context, verdict, is_new=is_new)
@@ -284,7 +289,7 @@ def weekly_retrain() -> None:
     approve = RecordedApprovalOperator(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['model_name'] }}?",
-        body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}\n\n{{ ti.xcom_pull(task_ids='preview')['markdown'] }}",
+        body="{{ ti.xcom_pull(task_ids='preview')['markdown'] }}\n\n{{ ti.xcom_pull(task_ids='gate')['markdown'] }}",
         defaults="Reject",
         response_timeout=timedelta(days=3),
         notifiers=[notifications.ApprovalRequested()],

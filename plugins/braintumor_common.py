@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from fastapi import Request
-from fastapi.responses import JSONResponse
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
 
-from braintumor.errors import BrainTumorError, ObjectStoreError, ObjectStoreUnreachableError, ReviewError
+from braintumor.errors import (
+    BrainTumorError,
+    EvaluationError,
+    ModelIntegrityError,
+    ObjectStoreError,
+    ObjectStoreUnreachableError,
+    ReviewError,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -35,21 +46,62 @@ def opened() -> tuple[Settings, Engine, ObjectStore]:
     return settings, database.connect(settings, statement_seconds=_STATEMENT_SECONDS), ObjectStore.connect(settings)
 
 
-def error_response(_: Request, error: Exception) -> JSONResponse:
-    """Return the error's message with status 404 or 503.
+def error_response(request: Request, error: Exception) -> Response:
+    """Return the error's message with status 404 or 503: as a page for people, as JSON for programs.
 
-    The message contains no object key and no patient. The status is 404 if the page or object does not exist, and 503
-    if a service is not available.
+    The message contains no object key and no patient. The status is 404 if the page or object does not exist, 422 if
+    two models cannot be compared, and 503 if a service is not available.
     """
-    is_unavailable = not isinstance(error, ReviewError | ObjectStoreError) or isinstance(
-        error, ObjectStoreUnreachableError
-    )
-    return JSONResponse(
-        {"detail": str(error)},
-        status_code=503 if is_unavailable else 404,
-        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"},
-    )
+    if isinstance(error, EvaluationError):
+        status = 422
+    elif isinstance(error, ObjectStoreUnreachableError) or not isinstance(error, _NOT_FOUND):
+        status = 503
+    else:
+        status = 404
+    return _response(request, status, str(error))
 
 
-EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {BrainTumorError: error_response}
+def http_error_response(request: Request, error: HTTPException) -> Response:
+    """Return the response of an HTTP error, such as 401 with a link to the login page that leads back."""
+    return _response(request, error.status_code, str(error.detail), headers=dict(error.headers or {}))
+
+
+async def invalid_request_response(request: Request, error: RequestValidationError) -> Response:
+    """Return a page for people, or FastAPI's response, after a request with an invalid value."""
+    if not _is_page(request):
+        return await request_validation_exception_handler(request, error)
+    names = ", ".join(sorted({str(each["loc"][-1]) for each in error.errors()}))
+    return _response(request, 422, f"The address has an invalid value: {names}. Correct it, or go to all models.")
+
+
+def _response(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    headers = (headers or {}) | {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
+    if not _is_page(request):
+        return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+    from braintumor.reports.error_page import error_page
+
+    airflow = request.scope["root_path"].rstrip("/").partition("/braintumor/")[0]
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    page = error_page(
+        status,
+        detail,
+        login=f"{airflow}/api/v2/auth/login?{urlencode({'next': here})}" if status == 401 else "",  # noqa: PLR2004
+        airflow=f"{airflow}/",
+    )
+    policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return HTMLResponse(page, status_code=status, headers=headers | policy)
+
+
+def _is_page(request: Request) -> bool:
+    """Return whether a person opened the URL. Scripts and images accept no HTML, or any type."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
+_NOT_FOUND = (ReviewError, ObjectStoreError, ModelIntegrityError)
+
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
+    BrainTumorError: error_response,
+    HTTPException: http_error_response,
+    RequestValidationError: invalid_request_response,
+}
 """Exception handlers of the plugins' FastAPI apps."""

@@ -7,23 +7,29 @@ never serve files.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
 from braintumor_common import EXCEPTION_HANDLERS, opened
-from fastapi import Depends, FastAPI, HTTPException, Path
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from pydantic import StringConstraints
 
 if TYPE_CHECKING:
+    from braintumor.evaluation.report.index_page import Reader
     from braintumor.s3 import S3Uri
 
 _PREFIX = "/braintumor/reports"
-_ModelName = Annotated[str, Path(max_length=200, pattern=r"^[\w .+:-]+$")]
+_NAME = r"^[\w .+:-]+$"
+_ModelName = Annotated[str, Path(max_length=200, pattern=_NAME)]
+_ModelNames = Annotated[list[Annotated[str, StringConstraints(max_length=200, pattern=_NAME)]], Query(max_length=100)]
 _may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="weekly_retrain"))
 _may_see_production = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="nightly_scoring"))
 _may_read_rescores = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="rescore_history"))
+_is_signed_in = Depends(get_user)
 _LOCKED = {
     "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
@@ -39,13 +45,76 @@ app = FastAPI(
 )
 
 
+def _reader(user: GetUserDep) -> Reader:
+    """Return the user's rights to the parts of the page of all models."""
+    from braintumor.evaluation.report.index_page import Reader
+
+    def may_get(dag_id: str, entity: DagAccessEntity) -> bool:
+        details = DagDetails(id=dag_id)
+        manager = get_auth_manager()
+        return bool(manager.is_authorized_dag(method="GET", access_entity=entity, details=details, user=user))
+
+    sees_scoring = may_get("nightly_scoring", DagAccessEntity.RUN)
+    return Reader(
+        sees_scoring=sees_scoring,
+        sees_rescores=sees_scoring and may_get("rescore_history", DagAccessEntity.RUN),
+        sees_people=may_get("weekly_retrain", DagAccessEntity.AUDIT_LOG),
+    )
+
+
+_ReaderDep = Annotated[Any, Depends(_reader)]
+
+
 @app.get("/", dependencies=[_may_read])
-def overview() -> HTMLResponse:
+def overview(reader: _ReaderDep) -> HTMLResponse:
     """Show all models, runs and snapshots, with links to their pages."""
     from braintumor.evaluation.report.index_page import overview_page
 
     _, engine, _ = opened()
-    return HTMLResponse(overview_page(engine), headers=_LOCKED)
+    return HTMLResponse(overview_page(engine, reader), headers=_LOCKED)
+
+
+@app.get("/compare", dependencies=[_may_read])
+def compare(model: _ModelNames) -> HTMLResponse:
+    """Compare the two models that were selected on the page of all models."""
+    from braintumor.evaluation.report.compare_page import compare_page
+
+    _, engine, _ = opened()
+    return HTMLResponse(compare_page(engine, model), headers=_LOCKED)
+
+
+@app.get("/dag/{dag_id}/run/{run_id:path}", dependencies=[_is_signed_in])
+def of_dag_run(request: Request, dag_id: str, run_id: str) -> Response:
+    """Redirect from a DAG run in Airflow to its report.
+
+    Raises:
+        HTTPException: the runs of this DAG have no report (404).
+    """
+    from braintumor.reports.paths import report_of_dag_run
+
+    path = report_of_dag_run(dag_id, run_id)
+    if path is None:
+        raise HTTPException(
+            404, f"The runs of {dag_id} have no report. Those of the DAGs that score and train have one."
+        )
+    return RedirectResponse(f"{request.scope['root_path'].rstrip('/')}/{path}", headers=_LOCKED)
+
+
+@app.get("/docs/{name}.md", dependencies=[_is_signed_in])
+def guide(name: Annotated[str, Path(pattern=r"^[a-z-]+$")]) -> Response:
+    """Show a page of the folder ``docs``, such as the runbook.
+
+    Raises:
+        HTTPException: the page is not installed (404).
+    """
+    from braintumor_guides import guide_page
+
+    page = guide_page(name)
+    if page is None:
+        raise HTTPException(
+            404, f"The file docs/{name}.md is not next to the folder of the plugins. Read it in the repository."
+        )
+    return HTMLResponse(page, headers=_LOCKED)
 
 
 @app.get("/model/{name}/report.html", dependencies=[_may_read])
@@ -155,9 +224,14 @@ class BrainTumorReports(AirflowPlugin):
     external_views = [  # noqa: RUF012
         {
             "name": "Brain-tumor models",
-            "href": f"{_PREFIX}/",
-            "url_route": "braintumor-reports",
+            "href": f"{_PREFIX}/",  # without a `url_route`, Airflow opens a tab and not a frame, so that links work
             "destination": "nav",
             "category": "browse",
-        }
+        },
+        {
+            "name": "Report",
+            "href": f"{_PREFIX}/dag/{{DAG_ID}}/run/{{RUN_ID}}",
+            "url_route": "braintumor-report",
+            "destination": "dag_run",
+        },
     ]

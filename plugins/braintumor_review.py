@@ -292,8 +292,7 @@ class BrainTumorReview(AirflowPlugin):
     external_views = [  # noqa: RUF012
         {
             "name": "Brain-tumor review",
-            "href": f"{_PREFIX}/",
-            "url_route": "braintumor-review",
+            "href": f"{_PREFIX}/",  # without a `url_route`, Airflow opens a tab. Keys and viewer links fail in a frame
             "destination": "nav",
             "category": "browse",
         }

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from braintumor.config.roles import Role
@@ -19,10 +19,13 @@ from braintumor.errors import (
     BrainTumorError,
     ConfigurationError,
     DatabaseUnreachableError,
+    EvaluationError,
+    ModelIntegrityError,
     ObjectMissingError,
     ObjectStoreUnreachableError,
     ReviewError,
 )
+from braintumor.scoring.run_report.status import Alert, Level, Reason
 from devstack.stack import Stack
 from tests.conftest import as_role
 
@@ -53,6 +56,61 @@ def test_error_response_distinguishes_missing_from_unavailable(
     response = TestClient(app).get("/")
     assert (response.status_code, response.json()) == (status, {"detail": str(error)})
     assert response.headers["Cache-Control"] == "private, no-store"
+
+
+def test_person_without_session_gets_login_link_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = failing_app(monkeypatch, HTTPException(401, "Not authenticated"))
+    page = client.get("/braintumor/reports/compare?model=a&model=b", headers=HTML)
+    back = "%2Fbraintumor%2Freports%2Fcompare%3Fmodel%3Da%26model%3Db"
+    assert (page.status_code, page.headers["Content-Type"]) == (401, "text/html; charset=utf-8")
+    assert f'<a href="/api/v2/auth/login?next={back}">Sign in and return to this page</a>' in page.text
+    assert client.get("/braintumor/reports/compare").json() == {"detail": "Not authenticated"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "title"),
+    [
+        (HTTPException(403, "Forbidden"), 403, "You have no permission for this page"),
+        (HTTPException(404, "There is no report."), 404, "This page does not exist"),
+        (ObjectMissingError("gone <b>"), 404, "This page does not exist"),
+        (ModelIntegrityError("no such model"), 404, "This page does not exist"),
+        (EvaluationError("Select two models."), 422, "The request is not valid"),
+        (DatabaseUnreachableError("away"), 503, "This page is not available now"),
+    ],
+)
+def test_people_get_errors_as_pages(error: Exception, status: int, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = failing_app(monkeypatch, error).get("/braintumor/reports/compare", headers=HTML)
+    assert page.status_code == status and f'<h1 class="first">{title}</h1>' in page.text
+    assert "<b>" not in page.text and "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert ("Try again" in page.text) == (status == 503)
+
+
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def failing_app(monkeypatch: pytest.MonkeyPatch, error: Exception) -> TestClient:
+    """Return a client of an app that is mounted like the reports, and raises ``error`` on each page."""
+    monkeypatch.syspath_prepend(PLUGINS)
+    reports = FastAPI(exception_handlers=importlib.import_module("braintumor_common").EXCEPTION_HANDLERS)
+
+    @reports.get("/compare")
+    def page() -> None:
+        raise error
+
+    airflow = FastAPI()
+    airflow.mount("/braintumor/reports", reports)
+    return TestClient(airflow)
+
+
+def test_runbook_page_has_the_anchor_of_each_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PLUGINS)
+    guides = importlib.import_module("braintumor_guides")
+    page = guides.guide_page("runbook")
+    for alert in Alert:
+        file, _, anchor = Reason(Level.AMBER, alert, "").section.partition("#")
+        assert file == "docs/runbook.md", "the route of the reports' app has this path"
+        assert f'<h2 id="{anchor}">' in page
+    assert guides.guide_page("no-such-page") is None
 
 
 def test_both_apps_use_the_exception_handlers() -> None:
@@ -91,6 +149,20 @@ INVALID_REVIEWS: list[dict[str, object]] = [
     {"session_id": 2**63},
     {"request_key": "0123456789abcde\0"},
 ]
+REPORTS = {
+    "/model/vgg16-2026.1/report.html": 503,
+    "/model/a%00b/report.html": 422,
+    "/model/%0A/model_card.md": 422,
+    "/compare?model=a&model=b": 503,
+    "/compare?model=a": 422,
+    "/compare": 422,
+    "/compare?model=a&model=%00": 422,
+    "/dag/nightly_scoring/run/scheduled__2026-11-29T01:00:00%2B00:00": 307,
+    "/dag/braintumor_review/run/x": 404,
+    "/docs/runbook.md": 200,
+    "/docs/no-such-page.md": 404,
+    "/docs/..%2Fpyproject.md": 404,
+}
 ASK = """
 import json, sys
 from fastapi.testclient import TestClient
@@ -108,11 +180,12 @@ for dependency in (module._may_read, module._may_write):
     free[dependency.dependency] = lambda: None
 free[module._caller] = lambda: Caller(person="ann", is_reviewer=True, base="/")
 reports = braintumor_reports.app
-reports.dependency_overrides[braintumor_reports._may_read.dependency] = lambda: None
+for dependency in (braintumor_reports._may_read, braintumor_reports._is_signed_in):
+    reports.dependency_overrides[dependency.dependency] = lambda: None
 urls, reviews, names = json.load(sys.stdin)
 client, other = TestClient(module.app), TestClient(reports)
 got = [client.get(each) for each in urls] + [client.post("/reviews", json=each) for each in reviews]
-got += [other.get(each) for each in names]
+got += [other.get(each, follow_redirects=False) for each in names]
 print(json.dumps([[each.status_code, each.text] for each in got]))
 """
 
@@ -142,11 +215,12 @@ def run_with_plugins(
 
 def test_pages_refuse_impossible_values_and_hide_database_host(tmp_path: Path) -> None:
     reviews = [REVIEW, *(REVIEW | wrong for wrong in INVALID_REVIEWS)]
-    names = ["/model/vgg16-2026.1/report.html", "/model/a%00b/report.html", "/model/%0A/model_card.md"]
+    names = list(REPORTS)
     done = run_with_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, reviews, names]))
     got = json.loads(done.stdout.splitlines()[-1])
     asked = [*VALID, *INVALID, *map(str, reviews), *names]
-    expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_REVIEWS) + [503, 422, 422]
+    expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_REVIEWS)
+    expected += REPORTS.values()
     assert {each: status for each, (status, _) in zip(asked, got, strict=True)} == dict(
         zip(asked, expected, strict=True)
     )

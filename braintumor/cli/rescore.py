@@ -62,6 +62,6 @@ def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
             progress=lambda message: click.echo(message, err=True),
         )
     if is_json:
-        print_json({name: value for name, value in done.items() if name != "markdown"})
+        print_json({name: value for name, value in done.items() if name != "text"})
     else:
-        click.echo(f"{done['markdown']}\nThe page with the images: {done['page_uri']}")
+        click.echo(done["text"])

@@ -91,7 +91,7 @@ def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
         EvaluationError: there is no such snapshot, or the two evaluations are of different images.
     """
     with transaction(engine) as connection:
-        snapshot_id = _common_snapshot(connection, a, b)
+        snapshot_id = common_snapshot(connection, a, b)
         ours, theirs = (load_image_predictions(connection, model, snapshot_id, Split.TEST) for model in (a, b))
     unpaired = _count_unpaired(ours, theirs)
     if unpaired:
@@ -109,7 +109,12 @@ def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
     )
 
 
-def _common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -> str:
+def common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -> str:
+    """Return the newest snapshot on whose test split both models were evaluated.
+
+    Raises:
+        EvaluationError: there is no such snapshot.
+    """
     snapshot_id: str | None = connection.scalar(
         statement("evaluation/newest_common_snapshot"),
         {"a": a.model_version_id, "b": b.model_version_id},

@@ -30,6 +30,7 @@ from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.significance import ImagePredictions, PredictionPair, difference_of_images
 from braintumor.evaluation.report.build import build_model_report
+from braintumor.evaluation.report.champion_comparison import ChampionComparison, compare_with_champion
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.html import comparison_report
 from braintumor.evaluation.report.paper_baseline import paper_table
@@ -66,8 +67,8 @@ def judge_run(
 
     Returns:
         A summary with these keys: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (whether this call
-        judged the candidate), ``reasons`` (of the failed rules), ``markdown`` (also lists the recipes without an
-        evaluated model), ``report_uri``.
+        judged the candidate), ``reasons`` (of the failed rules), ``summary`` (in one sentence), ``markdown`` (for the
+        approver, also lists the recipes without an evaluated model), ``report_uri``.
 
     Raises:
         EvaluationError: no recipe of the run has an evaluated model.
@@ -88,7 +89,8 @@ def judge_run(
         "is_passed": judgment.verdict.passed,
         "is_new": is_new,
         "reasons": [rule.reason for rule in judgment.verdict.failed],
-        "markdown": _markdown(judgment, _missing(models, recipes)),
+        "summary": judgment.verdict.summary,
+        "markdown": _markdown(judgment, _missing(models, recipes), compare_with_champion(engine, judgment.candidate)),
         "report_uri": str(run.publish_comparison(models, judgment)),
     }
 
@@ -299,10 +301,14 @@ class _Run:
         return address
 
 
-def _markdown(judgment: Judgment, missing: Sequence[str]) -> str:
-    """Return the text for the task log and for the approver."""
-    absent = f"**No evaluated model: {', '.join(missing)}.**\n\n" if missing else ""
+def _markdown(judgment: Judgment, missing: Sequence[str], comparison: ChampionComparison | None) -> str:
+    """Return the text for the approver: the comparison with the champion, and last the rules."""
     candidate = judgment.candidate
     words = escaped(recipe(candidate.recipe_name, candidate.recipe_override))
-    head = f"Candidate **{candidate.model_name}**, selected on validation. Recipe: {words}."
-    return f"{absent}{head}\n\n{judgment.verdict.to_markdown()}"
+    parts = [
+        f"**No evaluated model: {', '.join(missing)}.**" if missing else "",
+        f"Candidate **{candidate.model_name}**, selected on validation. Recipe: {words}.",
+        comparison.to_markdown() if comparison else "",
+        judgment.verdict.to_markdown(),
+    ]
+    return "\n\n".join(part for part in parts if part)

@@ -14,12 +14,12 @@ from braintumor.dataset.erased_subjects import writing_images
 from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.imaging.sandbox.decoder_pool import default_pool
-from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_images
+from braintumor.preview.page import SHOWN_FLIPS, flip_page, summary, to_markdown, with_images
 from braintumor.preview.prediction_changes import FlipPreview, compare
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
-from braintumor.reports.paths import FLIP_PREVIEW, page_link, publish_page, run_page
+from braintumor.reports.paths import FLIP_PREVIEW, RUN_COMPARISON, model_link, page_link, publish_page, run_page
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.reading import ReadFailure, ScanObject
 from braintumor.scoring.scored_scans import is_anything_scored, newest_scored
@@ -44,8 +44,8 @@ def preview_candidate(
     The function compares the ``scans`` newest scans that the champion scored.
 
     Returns:
-        A dictionary: ``markdown`` with a link to the page below ``reports_url``, ``page_uri``, ``count_compared`` and
-        ``count_flip``.
+        A dictionary: ``markdown`` with links to the pages below ``reports_url``, ``summary`` as plain text,
+        ``page_uri``, ``count_compared`` and ``count_flip``.
     """
     engine = database.connect(settings)
     with transaction(engine) as connection:
@@ -65,8 +65,15 @@ def preview_candidate(
         scans=scans,
         run_key=verdict.run_key,
     )
+    candidate = result.preview.candidate
+    address = page_link(reports_url, verdict.run_key, FLIP_PREVIEW)
+    links = {
+        f"Report of {candidate}": model_link(reports_url, candidate),
+        "All models of the run": page_link(reports_url, verdict.run_key, RUN_COMPARISON),
+    }
     return {
-        "markdown": to_markdown(result.preview, address=page_link(reports_url, verdict.run_key, FLIP_PREVIEW)),
+        "markdown": to_markdown(result.preview, address=address, links=links),
+        "summary": summary(result.preview),
         "page_uri": str(result.page),
         "count_compared": result.preview.count_compared,
         "count_flip": result.preview.count_flip,

@@ -6,7 +6,7 @@ Only the access-checked route of Airflow's plugin serves the page. It names scan
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,8 +18,7 @@ from PIL import Image
 
 from braintumor.evaluation.report.cam_overlay import overlay
 from braintumor.evaluation.report.formatting import figure
-from braintumor.markdown import table
-from braintumor.preview.prediction_changes import Flip, FlipPreview, Flips
+from braintumor.preview.prediction_changes import Flip, FlipKind, FlipPreview, Flips
 from braintumor.reports.jinja import page_environment
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.reading import ReadFailure, ScanObject, ScanReader
@@ -83,48 +82,59 @@ def flip_page(preview: FlipPreview, shown: Iterable[FlipWithImages], *, run_key:
 
 
 def summary(preview: FlipPreview) -> str:
-    """Return a summary of the changes in one or two sentences."""
+    """Return a summary of the changes in one sentence, then a sentence on the compared scans."""
+    return " ".join(part for part in (headline(preview), _compared_scans(preview)) if part)
+
+
+def headline(preview: FlipPreview, *, address: str = "") -> str:
+    """Return one sentence on the number of changes.
+
+    With the URL ``address`` of the page, the kinds are Markdown links.
+    """
     if preview.why_nothing:
         return f"Nothing to compare: {preview.why_nothing}."
-    unread = "".join(f" {count} {reason.value}." for reason, count in preview.failures.items())
-    head = f"{counted(preview.count_scan, 'scan')} of production, the newest that {preview.champion} scored.{unread}"
     if not preview.count_compared:
-        return f"{head} None could be compared."
+        return "No prediction could be compared."
     compared = counted(preview.count_compared, "prediction")
     if not preview.count_flip:
-        return f"{head} None of {compared} would change."
-    return f"{head} {preview.count_flip} of {compared} would change {kinds(preview)}"
+        return f"None of {compared} would change: the candidate predicts the same classes as the champion."
+    return f"{preview.count_flip:,} of {compared} would change: {kinds(preview, address=address)}."
 
 
-def kinds(flips: Flips) -> str:
-    """Return the share of flips in percent, and the number of each kind: ``(5.0%): 3 tumor to normal, ...``."""
-    share = figure(100 * flips.count_flip / flips.count_compared, 1)
-    counts = ", ".join(f"{count} {kind.value}" for kind, count in flips.by_kind.items())
-    return f"({share}%): {counts}."
-
-
-def changes_table(flips: Flips, before: str, after: str) -> str:
-    """Return the changes as a Markdown table with the headings ``before`` and ``after``, or an empty text."""
-    if not flips.changes:
+def _compared_scans(preview: FlipPreview) -> str:
+    if preview.why_nothing:
         return ""
-    return table([before, after, "count"], [[t.before, t.after, t.count] for t in flips.changes], right=["count"])
+    unread = "".join(f" {count} {reason.value}." for reason, count in preview.failures.items())
+    scans = counted(preview.count_scan, "scan")
+    return f"Compared on {scans} of production, the newest that {preview.champion} scored.{unread}"
 
 
-def to_markdown(preview: FlipPreview, *, address: str = "") -> str:
-    """Return the Markdown that the approver reads below the gate's table.
+def kinds(flips: Flips, *, address: str = "") -> str:
+    """Return the number of flips of each kind that occurs, the most severe first: ``3 tumor to normal, ...``.
 
-    It links to the page at the URL ``address``. An empty ``address`` gives no link.
+    With the URL ``address`` of the page, each number is a Markdown link to its section.
     """
-    lines = [
-        "### Flip preview",
-        "",
-        summary(preview),
-        "",
-        changes_table(preview, "current prediction", "candidate's prediction"),
-    ]
-    if address:
-        lines += [f"[The images, worst first]({address})", ""]
-    return "\n".join(lines)
+    counts = {kind: f"{count:,} {kind.value}" for kind, count in flips.by_kind.items() if count}
+    return ", ".join(f"[{words}]({address}#{section_id(kind)})" if address else words for kind, words in counts.items())
+
+
+def section_id(kind: FlipKind) -> str:
+    """Return the HTML ID of the section of a page that shows the flips of one kind."""
+    return kind.value.replace(" ", "-")
+
+
+def to_markdown(preview: FlipPreview, *, address: str = "", links: Mapping[str, str] | None = None) -> str:
+    """Return the Markdown that begins the approver's question.
+
+    Args:
+        preview: the changes.
+        address: URL of the page, empty without links.
+        links: URL of each further page, by the text of its link.
+    """
+    pages = {"All changes with images, the most severe first": address, **(links or {})}
+    linked = " · ".join(f"[{words}]({url})" for words, url in pages.items() if url)
+    parts = (f"**{headline(preview, address=address)}**", _compared_scans(preview), linked)
+    return "\n\n".join(part for part in parts if part)
 
 
 def counted(number: int, noun: str) -> str:
@@ -142,5 +152,5 @@ def _jpeg(frame: NDArray[np.uint8]) -> bytes:
 def flip_templates() -> Environment:
     """Return the Jinja environment with the templates of pages that show flips."""
     environment = page_environment(Path(__file__).with_name("templates"))
-    environment.filters["figure"] = figure
+    environment.filters |= {"figure": figure, "section_id": section_id}
     return environment

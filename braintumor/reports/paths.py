@@ -6,6 +6,7 @@ A page has the same path below the prefix of all models in S3 and below the repo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from sqlalchemy import Engine, text
 
@@ -26,6 +27,23 @@ def run_path(run_key: str, page: str) -> str:
     return f"runs/{safe}/{page}"
 
 
+def is_dag_run(run_key: str) -> bool:
+    """Return whether a retrain run is a DAG run, such as ``manual__2026-11-29``. A command's key has no ``__``."""
+    return "__" in run_key
+
+
+def report_of_dag_run(dag_id: str, run_id: str) -> str | None:
+    """Return the path of the report of a DAG run, or ``None`` if the runs of this DAG have no report."""
+    match dag_id:
+        case "nightly_scoring":
+            return run_path(f"{dag_id} {run_id}", RUN_STATUS)
+        case "rescore_history":
+            return run_path(f"{dag_id} {run_id}", RESCORE_REPORT)
+        case "weekly_retrain":
+            return run_path(run_id, RUN_COMPARISON)
+    return None
+
+
 def snapshot_path(snapshot_id: str) -> str:
     """Return the path ``snapshots/<snapshot>.html`` of a snapshot's data quality report."""
     return f"snapshots/{snapshot_id}.html"
@@ -39,6 +57,11 @@ def run_page(settings: Settings, run_key: str, page: str) -> S3Uri:
 def page_link(reports_url: str, run_key: str, page: str) -> str:
     """Return the link in Airflow to a page of a run, or an empty string if ``reports_url`` is empty."""
     return f"{reports_url}/{run_path(run_key, page)}" if reports_url else ""
+
+
+def model_link(reports_url: str, model_name: str) -> str:
+    """Return the link in Airflow to a model's report, or an empty string if ``reports_url`` is empty."""
+    return f"{reports_url}/model/{quote(model_name, safe='')}/report.html" if reports_url else ""
 
 
 def write_page(store: ObjectStore, address: S3Uri, page: str) -> None:

@@ -20,7 +20,7 @@ from braintumor.preview.page import with_images
 from braintumor.registry.model_versions import ModelVersion, load_model
 from braintumor.reports.paths import RESCORE_REPORT, page_link, publish_page, run_page
 from braintumor.rescoring.balance import RescoreBalance, reconcile
-from braintumor.rescoring.report import make_report, report_page, to_markdown
+from braintumor.rescoring.report import make_report, report_page, to_text
 from braintumor.rescoring.request import (
     RescoreRequest,
     RescoreRun,
@@ -101,8 +101,8 @@ class Rescore:
     def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
         """Write the page of the changed predictions, and return a summary.
 
-        The summary has ``markdown`` with a link to the page below ``reports_url``, ``page_uri``, ``count_compared`` and
-        ``count_flip``.
+        The summary has ``text`` with the URL of the page below ``reports_url`` or its S3 address, ``page_uri``,
+        ``count_compared`` and ``count_flip``.
         """
         run = load_rescore(self.engine, scoring_run_id)
         address = run_page(self.settings, run.run_key, RESCORE_REPORT)
@@ -112,8 +112,9 @@ class Rescore:
             shown = with_images(self.store, report.flips, find_scans(self.engine, list(scans)))
             page = report_page(report, shown, run_key=run.run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
             publish_page(self.engine, self.store, address, page, scan_ids=scans)
+        link = page_link(reports_url, run.run_key, RESCORE_REPORT)
         return {
-            "markdown": to_markdown(report, address=page_link(reports_url, run.run_key, RESCORE_REPORT)),
+            "text": to_text(report, address=link or str(address)),
             "page_uri": str(address),
             "count_compared": report.count_compared,
             "count_flip": report.count_flip,

@@ -1,4 +1,4 @@
-"""Report the changes of a rescore: a few lines of Markdown for the log, and one page with images of patients.
+"""Report the changes of a rescore: a few lines of text for the log, and one page with images of patients.
 
 Only the access-checked route of Airflow's plugin serves the page. It names scans by their IDs, never by object keys.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from braintumor.preview.page import SHOWN_FLIPS, FlipWithImages, changes_table, counted, flip_templates, kinds
+from braintumor.preview.page import SHOWN_FLIPS, FlipWithImages, counted, flip_templates, kinds
 from braintumor.preview.prediction_changes import Flips, find_flips
 from braintumor.rescoring.balance import RescoreBalance, count_balance
 from braintumor.rescoring.request import RescoreRun, age_warning, models_before
@@ -60,18 +60,13 @@ def summary(report: RescoreReport) -> str:
     compared = counted(report.count_compared, "prediction")
     if not report.count_flip:
         return f"{head} None of {compared} changed."
-    return f"{head} {report.count_flip} of {compared} changed {kinds(report)}"
+    return f"{head} {report.count_flip:,} of {compared} changed: {kinds(report)}."
 
 
-def to_markdown(report: RescoreReport, *, address: str = "") -> str:
-    """Return the report as Markdown for the log, with a link to the page if ``address`` is its URL."""
-    lines = ["### Rescore", "", summary(report), "", f"{report.balance}.", ""]
-    if report.warning:
-        lines += [f"**{report.warning}**", ""]
-    lines.append(changes_table(report, "prediction before", "prediction after"))
-    if address:
-        lines += [f"[The images, worst first]({address})", ""]
-    return "\n".join(lines)
+def to_text(report: RescoreReport, *, address: str) -> str:
+    """Return the report as plain text for the log, with the ``address`` of the page."""
+    lines = [summary(report), f"{report.balance}.", report.warning, f"The page with the images: {address}"]
+    return "\n".join(line for line in lines if line)
 
 
 def report_page(report: RescoreReport, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:

@@ -11,22 +11,24 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
+from braintumor.dataset.erased_subjects import writing_images
 from braintumor.db import database
 from braintumor.db.migrations import require_current
 from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.logs import bound
-from braintumor.reports.paths import RUN_STATUS, page_link, run_page, write_page
+from braintumor.reports.paths import RUN_STATUS, page_link, publish_page, run_page
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.chunks import CHUNK_SIZE, plan_chunks, process_chunks
 from braintumor.scoring.discovery import Discovery, discover
 from braintumor.scoring.model_loading import chosen_backend, open_model
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.scoring.run import ScoringRun, load_run, open_run
+from braintumor.scoring.run import ScoringRun, find_run, load_run, open_run
 from braintumor.scoring.run_report.balance import Balance, count_balance, reconcile, store_open_outcomes
 from braintumor.scoring.run_report.metrics import Metric, run_metrics
+from braintumor.scoring.run_report.page import RunReport, make_run_report, run_report_page, to_text
 from braintumor.scoring.run_report.rules import RunReportRules
-from braintumor.scoring.run_report.status import RunStatus, make_run_status, run_status_page, to_markdown
+from braintumor.scoring.run_report.status import make_run_status
 from braintumor.scoring.worker import ScanSource, score_chunk
 from braintumor.serving.backend import LoadedModel
 
@@ -80,9 +82,18 @@ class ScoringJob:
             run_key: identifies the run. A retry with the same key continues the run.
             scans_uri: S3 prefixes, separated by commas. ``None`` means those of the settings.
             second_model: name of a model that also predicts each frame. ``None`` means that of the settings.
+
+        Returns:
+            The run, and the counts of the listed objects.
+
+        Raises:
+            ObjectStoreError: S3 does not list a prefix. No run was opened.
         """
         scans = ScanPrefixes.parse(scans_uri or self.settings.require("scans_uri"))
         scans.require_apart(self.settings)
+        if find_run(self.engine, run_key, kind="night") is None:
+            for prefix in scans:  # a bucket that is missing or refused must leave no run
+                next(self.store.list(prefix), None)
         run = open_run(
             self.engine,
             run_key=run_key,
@@ -140,7 +151,7 @@ class ScoringJob:
     ) -> Balance:
         """Check that the run balances, write its run report, send its metrics, and fail a red run.
 
-        ``progress`` receives the run report as Markdown, with links below ``reports_url``.
+        ``progress`` receives the run report as text, with the URL of its page below ``reports_url``.
 
         Raises:
             UnbalancedRunError: the rows of an object do not explain its outcome. The run report is written in this case
@@ -162,8 +173,10 @@ class ScoringJob:
                 self.engine, run, balance, rules, settings=self.settings, failure=str(failure or "")
             )
             _log.info("%s: %s", status.level, balance)
-            progress(to_markdown(status, address=page_link(reports_url, run.run_key, RUN_STATUS)))
-            self._write_page(status, progress)
+            with writing_images(self.engine):  # the page names scans
+                report = make_run_report(self.engine, status, timezone=self.settings.require("timezone"))
+                self._write_page(report, progress)
+            progress(to_text(report, address=page_link(reports_url, run.run_key, RUN_STATUS)))
             for metric in run_metrics(self.engine, status):
                 on_metric(metric)
             if failure is not None:
@@ -171,10 +184,11 @@ class ScoringJob:
             status.require_not_red()
             return balance
 
-    def _write_page(self, status: RunStatus, progress: Callable[[str], None]) -> None:
+    def _write_page(self, report: RunReport, progress: Callable[[str], None]) -> None:
         """Write the page of the run report. An S3 error is only reported, because the report is already in Postgres."""
+        address = run_page(self.settings, report.status.run.run_key, RUN_STATUS)
         try:
-            write_page(self.store, run_page(self.settings, status.run.run_key, RUN_STATUS), run_status_page(status))
+            publish_page(self.engine, self.store, address, run_report_page(report), scan_ids=report.scan_ids)
         except ObjectStoreError as error:
             _log.warning("the page of the run report was not stored: %s", error)
             progress(f"The page of the run report was not stored: {error}")

@@ -21,7 +21,7 @@ bag = DagBag({folder!r})
 assert not bag.import_errors, bag.import_errors
 print(json.dumps({{
     dag.dag_id: dict(
-        owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
+        display_name=dag.dag_display_name, owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
         catchup=dag.catchup, max_active_runs=dag.max_active_runs,
         cron=getattr(getattr(dag.timetable, "timetable", dag.timetable), "expression", None), start=str(dag.start_date),
         deadlines=[(type(alert.reference).__name__, alert.interval.total_seconds(), type(alert.callback).__name__,
@@ -30,6 +30,7 @@ print(json.dumps({{
         params={{name: dict(dag.params.get_param(name).schema, description=dag.params.get_param(name).description)
                 for name in dag.params}},
         defaults=dag.params.dump(),
+        question=next((t.body for t in dag.tasks if t.task_id == "approve"), None),
         waits_for=[asset.name for asset in getattr(dag.timetable.asset_condition, "objects", ())],
         tells={{t.task_id: [asset.name for asset in t.outlets] for t in dag.tasks if t.outlets}},
         tasks={{t.task_id: dict(pool=t.pool, queue=t.queue, retries=t.retries, after=sorted(t.upstream_task_ids))
@@ -142,6 +143,22 @@ def test_rescore_form_requires_reason_and_defaults_to_champion(
     assert after["report"] == after["reconcile"] == ["open_rescore_run", "score"], (
         "both are at the end, so each can fail the run"
     )
+
+
+def test_review_dag_says_in_its_name_that_it_never_runs(dags: dict[str, Any]) -> None:
+    assert "never runs" in dags["braintumor_review"]["display_name"]
+    assert {name for name, dag in dags.items() if dag["display_name"] != name} == {"braintumor_review"}
+
+
+def test_fields_for_model_names_say_where_names_are(dags: dict[str, Any]) -> None:
+    fields = {"nightly_scoring": ["second_model"], "rescore_history": ["of", "model"], "roll_back": ["to"]}
+    for dag_id, names in fields.items():
+        assert all("page Brain-tumor models" in dags[dag_id]["params"][name]["description"] for name in names)
+
+
+def test_question_starts_with_the_changed_predictions(dags: dict[str, Any]) -> None:
+    body = dags["weekly_retrain"]["question"]
+    assert body.index("task_ids='preview'") < body.index("task_ids='gate'")
 
 
 def test_every_task_has_retries(dags: dict[str, Any]) -> None:

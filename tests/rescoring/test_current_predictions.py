@@ -148,4 +148,4 @@ def test_older_model_than_the_replaced_one_gives_warning(scored: Settings, first
     request = RescoreRequest(actor="ann", reason="b errs")
     done = rescore(scored, request, run_key="rescore", progress=lines.append)
     warning = f"{first} is older than b: its predictions replace those of a newer model."
-    assert lines[1:] == [warning, "chunk 1 of 1"] and warning in done["markdown"] and warning in page(scored, done)
+    assert lines[1:] == [warning, "chunk 1 of 1"] and warning in done["text"] and warning in page(scored, done)

@@ -194,5 +194,5 @@ class TestPlan:
         for chunk in job.plan(run.scoring_run_id):
             job.score(run.scoring_run_id, chunk)
         job.reconcile(run.scoring_run_id, progress=lines.append)
-        assert "- Planned: 1 new, 0 changed, 1 ignored, 0 retried" in lines[0]
+        assert "Planned: 1 new, 0 changed, 1 ignored, 0 retried" in lines[0]
         assert "got 1 (too few days" in lines[0]

@@ -101,10 +101,10 @@ def test_candidate_is_approved_in_browser_after_flip_preview(
         f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(waiting_run, safe='')}/tasks/approve/required_actions"
     )
     expect(page.get_by_text("selected on validation").first).to_be_visible()
-    expect(page.get_by_role("heading", name="Flip preview")).to_be_visible()
+    expect(page.get_by_text("would change").first).to_be_visible()
     page.screenshot(path=tmp_path / "question.png", full_page=True)
     with page.expect_popup() as opened:
-        page.get_by_role("link", name="The images, worst first").click()
+        page.get_by_role("link", name="All changes with images, the most severe first").click()
     expect(opened.value.get_by_role("heading", name="Predictions that would change")).to_be_visible()
     opened.value.screenshot(path=tmp_path / "flips.png", full_page=True)
     opened.value.close()

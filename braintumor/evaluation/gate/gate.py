@@ -90,13 +90,13 @@ class Verdict:
         )
 
     def to_markdown(self) -> str:
-        """Return the summary and the memory of the test split, then one table row per rule."""
+        """Return the summary and the memory of the test split, then one table row per rule, the failed rules first."""
         outcomes = table(
             ["rule", "outcome", "value", "bound", "reason"],
             [
                 [rule.name, "passed" if rule.passed else "**FAILED**", _cell(rule.value), _cell(rule.bound),
                  escaped(rule.reason)]
-                for rule in self.rules
+                for rule in sorted(self.rules, key=lambda rule: rule.passed)
             ],
             right=["value", "bound"],
         )  # fmt: skip

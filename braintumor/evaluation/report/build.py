@@ -15,6 +15,7 @@ from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.significance import ClusteredAccuracy
+from braintumor.evaluation.report.champion_comparison import compare_with_champion
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import similarity_table
@@ -80,6 +81,8 @@ def build_model_report(
         clustered=ClusteredAccuracy.of(predictions.values()) if predictions else None,
         history=training.history,
         verdict=verdict,
+        run_key=facts["run_key"],
+        comparison=compare_with_champion(engine, model),
         throughput=diagnostics.throughput,
         temperature=facts["temperature"],
         uncalibrated_error=diagnostics.uncalibrated_error,
@@ -120,7 +123,7 @@ def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation
 
 
 def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
-    """Return the model's number of weights and its temperature, and the facts of the model's snapshot."""
+    """Return the model's number of weights and temperature, its newest retrain run, and the facts of its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
             statement("evaluation/model_facts"),

@@ -7,7 +7,7 @@ text is escaped, because file names and labels are untrusted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment
@@ -18,6 +18,7 @@ from braintumor.evaluation.report.formatting import duration, figure, size
 from braintumor.evaluation.report.model_report import ModelReport
 from braintumor.evaluation.report.tables import ReportTable, occlusion_table, slices_table
 from braintumor.reports.jinja import page_environment
+from braintumor.reports.paths import FLIP_PREVIEW, RUN_COMPARISON, is_dag_run, run_path
 
 CARD = "model_card.md"
 """File name of the model card, in the same folder as the page that links to it."""
@@ -67,4 +68,9 @@ def _warnings(models: Sequence[ModelReport]) -> list[str]:
 def _environment() -> Environment:
     environment = page_environment(Path(__file__).with_name("templates"))
     environment.filters |= {"figure": figure, "duration": duration, "size": size}
+    environment.globals |= {
+        "flip_preview": partial(run_path, page=FLIP_PREVIEW),
+        "run_comparison": partial(run_path, page=RUN_COMPARISON),
+        "is_dag_run": is_dag_run,
+    }
     return environment

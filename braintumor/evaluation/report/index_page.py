@@ -1,11 +1,13 @@
-"""Render the index page of the reports: models, retrain runs, scoring runs, promotion history and snapshots."""
+"""Render the index page of the reports: champion, pending decisions, models, runs, promotions and snapshots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment
 from sqlalchemy import Connection, Engine, Row, TextClause, text
@@ -15,36 +17,60 @@ from braintumor.db.statements import statement
 from braintumor.evaluation.report.formatting import figure, recipe
 from braintumor.registry.model_versions import list_models
 from braintumor.reports.jinja import page_environment
-from braintumor.reports.paths import FLIP_PREVIEW, RUN_COMPARISON, RUN_STATUS, run_path, snapshot_path
+from braintumor.reports.paths import (
+    FLIP_PREVIEW,
+    RESCORE_REPORT,
+    RUN_COMPARISON,
+    RUN_STATUS,
+    is_dag_run,
+    run_path,
+    snapshot_path,
+)
 
 _NEWEST = 52
 """Largest number of rows of a table: the weeks of a year."""
 
 
-def overview_page(engine: Engine) -> str:
-    """Return the index page as HTML, with relative links such as ``model/<name>/report.html``."""
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Hold the rights of a reader of the page.
+
+    Attributes:
+        sees_scoring: may see scoring runs.
+        sees_rescores: may see rescores.
+        sees_people: may see the names of people who decided.
+    """
+
+    sees_scoring: bool = False
+    sees_rescores: bool = False
+    sees_people: bool = False
+
+
+def overview_page(engine: Engine, reader: Reader) -> str:
+    """Return the index page as HTML, with the parts that ``reader`` may see.
+
+    The links are relative: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``, ``compare``.
+    """
     models = list_models(engine)
     with transaction(engine) as connection:
-        retrain_runs = _newest(connection, statement("evaluation/newest_verdicts"))
-        scoring_runs = _newest(connection, text(_SCORING_RUNS))
-        promotions = _newest(connection, text(_PROMOTIONS))
-        snapshots = _newest(connection, text(_SNAPSHOTS))
-        test = {row.model_name: row for row in connection.execute(text(_TEST_METRICS))}
+        tables = {name: _newest(connection, text(query)) for name, query in _TABLES.items()}
+        tables["retrain_runs"] = _newest(connection, statement("evaluation/newest_verdicts"))
+        metrics = {row.model_name: row for row in connection.execute(statement("evaluation/test_metrics"))}
+        verdicts = {row.model_name: row.is_passed for row in connection.execute(text(_VERDICTS))}
+        pending = connection.execute(statement("evaluation/pending_candidates")).all()
+        champion = connection.execute(statement("evaluation/champion_summary")).one_or_none()
     return (
         _environment()
         .get_template("overview.html")
         .render(
-            champion=next((model for model in models if model.is_champion), None),
+            reader=reader,
+            champion=champion,
+            pending=pending,
             models=models[:_NEWEST],
             count_model=len(models),
-            test=test,
-            retrain_runs=[
-                (row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW))
-                for row in retrain_runs
-            ],
-            scoring_runs=[(row, run_path(row.run_key, RUN_STATUS)) for row in scoring_runs],
-            promotions=promotions,
-            snapshots=snapshots,
+            metrics=metrics,
+            verdicts=verdicts,
+            **tables,
         )
     )
 
@@ -53,19 +79,25 @@ def _newest(connection: Connection, query: TextClause) -> Sequence[Row[Any]]:
     return connection.execute(query, {"newest": _NEWEST}).all()
 
 
-_TEST_METRICS = """
-    select model_version.model_name, evaluation.accuracy, evaluation.macro_recall, evaluation.count_image
-    from evaluation
+_VERDICTS = """
+    select distinct on (model_version_id) model_name, is_passed
+    from gate_verdict
     join model_version using (model_version_id)
-    join training_run using (training_run_id, snapshot_id)
-    where evaluation.split = 'test'"""
-"""One row per model: the metrics on the test split of the snapshot that the model was trained on."""
-
+    order by model_version_id, gate_verdict_id desc"""
+"""One row per judged model, with its newest verdict."""
 
 _SCORING_RUNS = """
-    select scoring_run_id, run_key, level::text as level, count_arrived, judged_at
+    select scoring_run_id, run_key, level::text as level, count_arrived, count_rejected, scoring_run.started_at
     from scoring_run_summary
     join scoring_run using (scoring_run_id)
+    order by scoring_run_id desc
+    limit :newest"""
+
+_RESCORES = """
+    select scoring_run_id, run_key, model_name, actor, reason, count_asked, asked_at
+    from rescore_run
+    join scoring_run using (scoring_run_id)
+    join model_version using (model_version_id)
     order by scoring_run_id desc
     limit :newest"""
 
@@ -82,9 +114,24 @@ _SNAPSHOTS = """
     limit :newest"""
 
 
+_TABLES = {
+    "scoring_runs": _SCORING_RUNS,
+    "rescores": _RESCORES,
+    "promotions": _PROMOTIONS,
+    "snapshots": _SNAPSHOTS,
+}
+"""Tables of the page: variable of the template -> query."""
+
+
 @cache
 def _environment() -> Environment:
     environment = page_environment(Path(__file__).with_name("templates"))
-    environment.filters |= {"figure": figure, "time": "{:%Y-%m-%d %H:%M}".format}
-    environment.globals |= {"recipe": recipe, "snapshot_path": snapshot_path}
+    environment.filters |= {"figure": figure, "time": "{:%Y-%m-%d %H:%M}".format, "quoted": partial(quote, safe="")}
+    environment.filters |= {
+        "comparison": partial(run_path, page=RUN_COMPARISON),
+        "flip_preview": partial(run_path, page=FLIP_PREVIEW),
+        "rescore_report": partial(run_path, page=RESCORE_REPORT),
+        "run_report": partial(run_path, page=RUN_STATUS),
+    }
+    environment.globals |= {"recipe": recipe, "snapshot_path": snapshot_path, "is_dag_run": is_dag_run}
     return environment

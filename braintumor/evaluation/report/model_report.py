@@ -19,6 +19,7 @@ from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.cam_overlay import Sample
+from braintumor.evaluation.report.champion_comparison import ChampionComparison
 from braintumor.evaluation.report.formatting import duration, figure, size
 from braintumor.evaluation.report.tables import ReportTable
 
@@ -76,6 +77,8 @@ class ModelReport:
         identified: numbers of images with patient identifiers.
         training_seconds: wall time in seconds of the training or export.
         clustered: accuracy on test with its interval clustered by patient.
+        run_key: key of the retrain run with the newest verdict.
+        comparison: comparison with the champion of the verdict.
         throughput: speed of the served graph on the test split.
         temperature: calibration temperature fitted on validation.
         uncalibrated_error: expected calibration error on test before temperature scaling.
@@ -106,6 +109,8 @@ class ModelReport:
     history: Mapping[str, Sequence[float]]
     clustered: ClusteredAccuracy | None = None
     verdict: Verdict | None = None
+    run_key: str = ""
+    comparison: ChampionComparison | None = None
     status: str = ""
     throughput: Throughput | None = None
     temperature: float | None = None

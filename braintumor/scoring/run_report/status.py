@@ -1,4 +1,4 @@
-"""Assess a run as green, amber or red, store its status, and render the run report.
+"""Assess a run as green, amber or red, and store its status.
 
 Days are those of the schedule's timezone, and the arrivals of a day include all its runs so far. In UTC, two nightly
 runs at 01:00 in Berlin would be on one day when summer time begins. The second could hide that nothing arrived.
@@ -9,18 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from shutil import disk_usage
 from typing import NamedTuple
 
-from jinja2 import Environment
 from sqlalchemy import Engine, text
 
 from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
 from braintumor.errors import RedRunError
-from braintumor.reports.jinja import page_environment
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.balance import Balance
 from braintumor.scoring.run_report.rules import RunReportRules
@@ -101,19 +98,6 @@ def make_run_status(
     status = RunStatus(run=run, balance=balance, statistics=statistics, reasons=tuple(reasons))
     _record(engine, status)
     return status
-
-
-def to_markdown(status: RunStatus, *, address: str = "") -> str:
-    """Return the run report for the task's log, with a link to the page."""
-    lines = [f"### Run {status.run.scoring_run_id}: {status.level.upper()}", "", f"{status.balance}.", ""]
-    lines += [f"- **{reason.level}**: {reason.message} What to do: {reason.section}" for reason in status.reasons]
-    lines += ["", *(f"- {name}: {value}" for name, value in facts(status)), ""]
-    return "\n".join([*lines, f"[The run report]({address})", ""] if address else lines)
-
-
-def run_status_page(status: RunStatus) -> str:
-    """Render the page of the run report."""
-    return _environment().get_template("run_status.html").render(status=status, facts=facts(status))
 
 
 def facts(status: RunStatus) -> list[tuple[str, str]]:
@@ -218,8 +202,3 @@ def _record(engine: Engine, status: RunStatus) -> None:
                 "drift": json.dumps([asdict(drift) for drift in status.statistics.drifts]),
             },
         )
-
-
-@cache
-def _environment() -> Environment:
-    return page_environment(Path(__file__).with_name("templates"))

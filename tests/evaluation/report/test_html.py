@@ -13,6 +13,7 @@ from braintumor.evaluation.gate.gate import judge
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.report.champion_comparison import ChampionComparison, metric_differences
 from braintumor.evaluation.report.formatting import duration, size
 from braintumor.evaluation.report.html import comparison_report, model_report
 from braintumor.evaluation.report.model_card import model_card
@@ -66,7 +67,7 @@ def test_the_first_line_has_weights_dataset_and_patients(report: ModelReport) ->
     assert text.startswith(
         "For review, not for diagnosis Initialization: imagenet (keras.applications). Dataset: phantoms, grouped "
         "70/15/15; images: 2,285 train, 489 validation, 200 test. "
-        "Patient independence cannot be verified: the images carry no patient identifiers. resnet50-2026w47"
+        "Patient independence cannot be verified: the images carry no patient identifiers. All models resnet50-2026w47"
     )
 
 
@@ -145,11 +146,37 @@ def test_the_model_page_shows_metrics_and_facts(report: ModelReport) -> None:
     assert [words for words in expected if words not in text] == []
 
 
-def test_a_refused_model_shows_the_rule_that_failed(report: ModelReport, good: Evaluation) -> None:
+def test_a_refused_model_lists_failed_rules_first(report: ModelReport, good: Evaluation) -> None:
     verdict = judge(good, GateRules.load().model_copy(update={"minimum_accuracy": 0.95}))
     page = model_report(replace(report, verdict=verdict))
     assert "Gate: refused" in page
     assert page.count('<tr class="failed">') == 1
+    reason = "accuracy 0.92 is below the minimum 0.95 (183 of 200)"
+    assert page.count(reason) == 2, "at the top, and first in the table of rules at the end"
+    assert page.index("Facts</h2>") < page.rindex(reason) < page.index("✓ passed")
+
+
+def test_report_compares_with_the_champion_before_metrics(
+    report: ModelReport, good: Evaluation, evaluation_of: Callable[..., Evaluation]
+) -> None:
+    champion = evaluation_of([[46, 2, 1, 1], [2, 45, 2, 1], [1, 1, 47, 1], [1, 1, 2, 46]])
+    comparison = ChampionComparison(
+        champion="vgg16-2026w40",
+        snapshot_id="snap-9f31",
+        rows=metric_differences(good, champion),
+        count_image=200,
+        count_changed=35,
+    )
+    compared = replace(report, comparison=comparison, run_key="scheduled__2026-11-22T03:00:00+00:00")
+    text = _Page(model_report(compared)).text
+    assert "predict different classes for 35 of 200 test images" in text
+    assert "accuracy 0.915 0.920 -0.005" in text and "recall of normal 0.940 0.940 identical" in text
+    assert text.index("recall of pituitary") < text.index("Macro precision") < text.index("Rules of the gate")
+    preview = "../../runs/scheduled__2026-11-22T03-00-00-00-00/flip_preview.html"
+    assert preview in _Page(model_report(compared)).links
+    same = replace(comparison, rows=metric_differences(good, good), count_changed=0)
+    assert "Identical to the champion vgg16-2026w40" in same.to_markdown()
+    assert same.to_markdown().count("| identical |") == len(same.rows) == 6
 
 
 def test_a_report_without_plots_verdict_or_training_renders(report: ModelReport) -> None:
@@ -190,7 +217,7 @@ def test_pages_are_well_formed_and_self_contained(report: ModelReport) -> None:
         assert "url(" not in text
         assert page.sources
         assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-        assert set(page.links) <= {"model_card.md"}, "only the card next to the page"
+        assert set(page.links) <= {"model_card.md", "../../", "#rules"}, "only the card and the page of all models"
         assert not {"script", "link", "iframe"} & set(page.tags)
         assert all(page.alts)
         assert page.text.startswith("For review, not for diagnosis")

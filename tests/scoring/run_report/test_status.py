@@ -9,15 +9,24 @@ from contextlib import nullcontext
 from dataclasses import replace
 from math import log
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from braintumor.config.settings import Settings
-from braintumor.errors import ConfigurationError, RedRunError, RunReportRulesError, UnbalancedRunError
-from braintumor.evaluation.report.index_page import overview_page
+from braintumor.errors import (
+    BucketMissingError,
+    ConfigurationError,
+    RedRunError,
+    RunReportRulesError,
+    UnbalancedRunError,
+)
+from braintumor.evaluation.report.index_page import Reader, overview_page
+from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.reports.paths import RUN_STATUS, run_page
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.job import ScoringJob, run_scoring_job
+from braintumor.scoring.run_report.page import SHOWN_SCANS
 from braintumor.scoring.run_report.rules import RunReportRules
 from tests.images import png
 from tests.runs import add_past_runs
@@ -40,10 +49,54 @@ def test_usual_run_is_green_and_its_report_has_no_key(settings: Settings, put: P
         assert words in page and words in lines[0]
     assert "GREEN" in lines[0] and "/runs/night/morning.html" in lines[0]
     assert "Doe" not in page + lines[0]
-    assert page.count("<section") == page.count("</section>") == 2
-    assert not re.search(r"{{|{%|src=|href=", page)
+    assert page.count("<section") == page.count("</section>") == 3
+    assert not re.search(r"{{|{%|src=", page)
+    assert "Rejected scans" not in page and "The run needs no attention" in page
     assert rows(settings, SUMMARY) == [("green", 1, None, [])]
-    assert '<a href="runs/night/morning.html">' in overview_page(job.engine)
+    assert '<a href="runs/night/morning.html">' in overview_page(job.engine, Reader(sees_scoring=True))
+
+
+def test_red_report_names_rejected_scans_and_links(settings: Settings, put: Put) -> None:
+    run_scoring_job(settings, run_key="before")
+    for number in range(SHOWN_SCANS + 2):
+        put(f"Jane_Doe{number}.png", b"no image %d" % number)
+    lines, key = list[str](), "nightly_scoring manual__2026-11-29T01:00:00+00:00"
+    with pytest.raises(RedRunError):
+        run_scoring_job(settings, run_key=key, progress=lines.append)
+    page, address = read_page(settings, key), str(run_page(settings, key, RUN_STATUS))
+    named = rows(settings, "select scan_id from page_scan where page_uri = :page order by 1", page=address)
+    scans = ", ".join(str(scan_id) for (scan_id,) in named) + " and 2 more"
+    assert len(named) == SHOWN_SCANS, "an erasure finds the page by these rows"
+    assert f'<td class="reason">{scans}</td>' in page
+    assert f"unsupported_format: 22 (scans {scans}). {RejectionReason.UNSUPPORTED_FORMAT.remedy}" in lines[-1]
+    assert set(re.findall(r'href="([^"]+)"', page)) == {
+        "../../",
+        "../../../../dags/nightly_scoring/runs/manual__2026-11-29T01%3A00%3A00%2B00%3A00",
+        f"../../model/{ScoringJob.open(settings).begin(run_key=key)[0].model.model_name}/report.html",
+        "../../runs/before/morning.html",
+        "../../docs/runbook.md#rejections_high",
+    }
+    assert "Doe" not in page + lines[-1]
+
+
+def read_page(settings: Settings, key: str) -> str:
+    return ObjectStore.connect(settings).read(run_page(settings, key, RUN_STATUS)).decode()
+
+
+def test_title_has_local_time_and_level_in_words(settings: Settings, put: Put) -> None:
+    for number in range(9):
+        put(f"{number}.png", b"no image %d" % number)
+    run_scoring_job(replace(settings, timezone="Asia/Kolkata"), run_key="night")
+    ((started,),) = rows(settings, "select started_at from scoring_run")
+    page = read_page(settings, "night")
+    assert f"{started.astimezone(ZoneInfo('Asia/Kolkata')):%Y-%m-%d %H:%M} IST: AMBER</title>" in page
+    assert '<span class="badge amber">! amber</span>' in page and "badge red" not in page
+
+
+def test_missing_bucket_opens_no_run(settings: Settings) -> None:
+    with pytest.raises(BucketMissingError):
+        run_scoring_job(settings, run_key="night", scans_uri="s3://no-such-bucket/scans/")
+    assert rows(settings, "select count(*) from scoring_run") == [(0,)]
 
 
 def test_nothing_new_on_the_same_day_is_not_red(settings: Settings, put: Put) -> None:

@@ -1,0 +1,131 @@
+"""Compare the test metrics of two models: a candidate with the champion of its verdict, or two selected models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, text
+
+from braintumor.dataset.splits.split import Split
+from braintumor.db.database import transaction
+from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.report.formatting import figure
+from braintumor.evaluation.store import load_evaluation
+from braintumor.labels import CLASSES
+from braintumor.markdown import escaped, table
+from braintumor.registry.model_versions import ModelVersion, find_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricDifference:
+    """Hold one metric of the candidate and of the champion. ``None`` is an undefined metric."""
+
+    metric: str
+    candidate: float | None
+    champion: float | None
+
+    @property
+    def difference(self) -> str:
+        """Return the candidate's metric minus the champion's as text, such as ``+0.012``."""
+        if self.candidate is None or self.champion is None:
+            return figure(None)
+        change = self.candidate - self.champion
+        return "identical" if change == 0 else f"{change:+.3f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChampionComparison:
+    """Hold the metrics of a candidate and of the champion on the same test images.
+
+    Attributes:
+        champion: name of the champion.
+        snapshot_id: snapshot of the test images.
+        rows: accuracy, tumor sensitivity, and the recall of each class.
+        count_image: number of test images.
+        count_changed: number of test images for which the two models predict different classes.
+    """
+
+    champion: str
+    snapshot_id: str
+    rows: tuple[MetricDifference, ...]
+    count_image: int
+    count_changed: int
+
+    @property
+    def summary(self) -> str:
+        """Return a sentence on the number of test images with different predictions."""
+        if not self.count_changed:
+            return (
+                f"Identical to the champion {self.champion}: both predict the same class for each of "
+                f"{self.count_image:,} test images."
+            )
+        return (
+            f"The candidate and the champion {self.champion} predict different classes for {self.count_changed:,} of "
+            f"{self.count_image:,} test images."
+        )
+
+    def to_markdown(self) -> str:
+        """Return the summary and the table as Markdown."""
+        columns = ["on test", "candidate", "champion", "difference"]
+        rows = [[row.metric, figure(row.candidate), figure(row.champion), row.difference] for row in self.rows]
+        return f"{escaped(self.summary)}\n\n{table(columns, rows, right=columns[1:])}"
+
+
+def compare_with_champion(engine: Engine, model: ModelVersion) -> ChampionComparison | None:
+    """Return the comparison of a model with the champion of the gate's newest verdict on the model.
+
+    The result is ``None`` without a verdict, without a champion, or if a test evaluation is missing.
+    """
+    with transaction(engine) as connection:
+        champion_id = connection.scalar(text(_CHAMPION), {"model": model.model_version_id})
+    if champion_id is None:
+        return None
+    champion = find_model(engine, str(champion_id))
+    with transaction(engine) as connection:
+        return compare_on(connection, model, champion, snapshot_id=model.snapshot_id)
+
+
+def compare_on(
+    connection: Connection, candidate: ModelVersion, champion: ModelVersion, *, snapshot_id: str
+) -> ChampionComparison | None:
+    """Return the comparison of two models on the test split of a snapshot, ``None`` if an evaluation is missing."""
+    ours, theirs = (load_evaluation(connection, each, snapshot_id, Split.TEST) for each in (candidate, champion))
+    if ours is None or theirs is None:
+        return None
+    values = {"ours": candidate.model_version_id, "theirs": champion.model_version_id, "snapshot": snapshot_id}
+    return ChampionComparison(
+        champion=champion.model_name,
+        snapshot_id=snapshot_id,
+        rows=metric_differences(ours, theirs),
+        count_image=ours.count,
+        count_changed=connection.execute(text(_COUNT_CHANGED), values).scalar_one(),
+    )
+
+
+def metric_differences(candidate: Evaluation, champion: Evaluation) -> tuple[MetricDifference, ...]:
+    """Return the six rows of a comparison: accuracy, tumor sensitivity, and the recall of each class."""
+    pairs = [
+        ("accuracy", candidate.accuracy, champion.accuracy),
+        ("tumor sensitivity", candidate.tumor_sensitivity, champion.tumor_sensitivity),
+        *((f"recall of {label}", candidate.of(label).recall, champion.of(label).recall) for label in CLASSES),
+    ]
+    return tuple(MetricDifference(metric=metric, candidate=ours, champion=theirs) for metric, ours, theirs in pairs)
+
+
+_CHAMPION = """
+    select champion_model_version_id from gate_verdict
+    where model_version_id = :model order by gate_verdict_id desc limit 1"""
+
+_COUNT_CHANGED = """
+    with predicted as (
+        select evaluation.model_version_id, test_prediction.image_sha256, test_prediction.predicted_class
+        from test_prediction
+        join evaluation using (evaluation_id)
+        where evaluation.snapshot_id = :snapshot and evaluation.split = 'test'
+    )
+    select count(*)
+    from (select image_sha256, predicted_class from predicted where model_version_id = :ours) as ours
+    full join (select image_sha256, predicted_class from predicted where model_version_id = :theirs) as theirs
+        using (image_sha256)
+    where ours.predicted_class is distinct from theirs.predicted_class"""
+"""An image that only one of the two models has predicted counts as changed."""

@@ -1,0 +1,45 @@
+"""Render the page that compares two models that a reader of the index page selected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment
+from sqlalchemy import Engine
+
+from braintumor.db.database import transaction
+from braintumor.errors import EvaluationError
+from braintumor.evaluation.compare_models import common_snapshot
+from braintumor.evaluation.report.champion_comparison import compare_on
+from braintumor.evaluation.report.formatting import figure, recipe
+from braintumor.registry.model_versions import find_model
+from braintumor.reports.jinja import page_environment
+
+
+def compare_page(engine: Engine, names: Sequence[str]) -> str:
+    """Return the page that compares two models on the newest test images of both.
+
+    Raises:
+        EvaluationError: ``names`` has not two different names.
+        ModelIntegrityError: there is no model with one of the names.
+    """
+    if len(set(names)) != 2:  # noqa: PLR2004
+        raise EvaluationError(f"Select two models to compare. Selected: {len(set(names))}. Go back and select two.")
+    first, second = models = [find_model(engine, name) for name in names]
+    comparison, problem = None, ""
+    with transaction(engine) as connection:
+        try:
+            comparison = compare_on(connection, first, second, snapshot_id=common_snapshot(connection, first, second))
+        except EvaluationError as error:
+            problem = str(error)
+    return _environment().get_template("compare.html").render(models=models, comparison=comparison, problem=problem)
+
+
+@cache
+def _environment() -> Environment:
+    environment = page_environment(Path(__file__).with_name("templates"))
+    environment.filters |= {"figure": figure, "time": "{:%Y-%m-%d %H:%M}".format}
+    environment.globals["recipe"] = recipe
+    return environment
