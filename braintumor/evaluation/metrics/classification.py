@@ -20,7 +20,7 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.calibration import calibration_bins, expected_calibration_error
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 
-_LEVEL = 0.95
+LEVEL = 0.95
 _SUM_TOLERANCE = 1e-3
 """Largest allowed distance of a row sum from 1. Float16 outputs of four classes are within it."""
 
@@ -134,7 +134,7 @@ def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating]
     )
 
 
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+def wilson_interval(hits: float, count: int) -> tuple[float, float]:
     """Return the 95% confidence interval (low, high) of the share ``hits / count``.
 
     The interval is within [0, 1] and accurate near 0 and 1.
@@ -148,7 +148,7 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
         raise EvaluationError(
             f"A share needs 0 <= hits <= count and count above 0. Received: {hits} of {count}. Count again."
         )
-    z = NormalDist().inv_cdf((1 + _LEVEL) / 2)
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     share, spread = hits / count, z * z / count
     center = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)

@@ -11,13 +11,14 @@ candidate loses more of these images than expected by chance. The bootstrap inte
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 
 from braintumor.errors import EvaluationError
+from braintumor.evaluation.metrics.classification import LEVEL, wilson_interval
 from braintumor.labels import TumorClass
 
 RESAMPLES = 10_000
@@ -141,7 +142,46 @@ def mcnemar(*, lost: int, gained: int) -> float:
     return float(binomtest(lost, lost + gained, alternative="greater").pvalue)
 
 
-def bootstrap_interval(groups: Mapping[tuple[int, int], int], *, resamples: int = RESAMPLES) -> tuple[float, float]:
+def clustered_interval(hits: Iterable[bool], clusters: Iterable[Hashable]) -> tuple[float, float]:
+    """Return the two-sided 95% interval (low, high) of the accuracy, from a bootstrap over clusters of images.
+
+    Images of one patient get similar predictions. An interval that treats them as independent is too narrow. The
+    bootstrap draws whole clusters with replacement, 10,000 times with a fixed seed.
+
+    If all clusters have the same accuracy, for example 1, no resample differs. The function then returns the Wilson
+    interval of this accuracy, with the number of clusters as the number of observations.
+
+    Source: Field and Welsh, "Bootstrapping clustered data", JRSS B 2007. The ends are percentiles.
+
+    >>> clustered_interval([True, True, False, True], ["patient 1", "patient 1", "patient 2", "patient 3"])
+    (0.0, 1.0)
+
+    Args:
+        hits: for each image, whether the prediction is correct.
+        clusters: for each image, the name of its cluster: the patient, or the group of an image without a patient.
+
+    Raises:
+        EvaluationError: there is no image, or the numbers of hits and clusters differ.
+    """
+    hits, clusters = [bool(hit) for hit in hits], list(clusters)
+    if not hits or len(hits) != len(clusters):
+        raise EvaluationError(
+            "A clustered interval needs one cluster for each of one or more images. "
+            f"Received: {len(hits)} images and {len(clusters)} clusters. Pass two sequences of equal length."
+        )
+    by_cluster: defaultdict[Hashable, list[bool]] = defaultdict(list)
+    for hit, cluster in zip(hits, clusters, strict=True):
+        by_cluster[cluster].append(hit)
+    accuracy = sum(hits) / len(hits)
+    if all(sum(members) * len(hits) == len(members) * sum(hits) for members in by_cluster.values()):
+        return wilson_interval(accuracy * len(by_cluster), len(by_cluster))
+    groups = Counter((sum(members), len(members)) for members in by_cluster.values())
+    return bootstrap_interval(groups, tail=(1 - LEVEL) / 2)
+
+
+def bootstrap_interval(
+    groups: Mapping[tuple[int, int], int], *, resamples: int = RESAMPLES, tail: float = 1 - CONFIDENCE
+) -> tuple[float, float]:
     """Return the percentile interval (low, high) of the change in accuracy, from a bootstrap over groups of images.
 
     Neighboring slices of one head get similar predictions and are not independent, so a group is resampled as a whole.
@@ -152,10 +192,11 @@ def bootstrap_interval(groups: Mapping[tuple[int, int], int], *, resamples: int 
     Args:
         groups: (images gained minus images lost, images in the group) -> number of such groups.
         resamples: number of resamples.
+        tail: share of the resamples below the interval, and share above it.
     """
     kinds = sorted(groups)  # a fixed order, so that one seed gives one interval
     count = np.array([groups[kind] for kind in kinds])
     change, size = np.array(kinds).T
     drawn = np.random.default_rng(SEED).multinomial(count.sum(), count / count.sum(), size=resamples)  # (R, kinds)
-    low, high = np.quantile((drawn @ change) / (drawn @ size), [1 - CONFIDENCE, CONFIDENCE])
+    low, high = np.quantile((drawn @ change) / (drawn @ size), [tail, 1 - tail])
     return float(low), float(high)

@@ -10,11 +10,13 @@ import pytest
 from scipy.stats import bootstrap
 
 from braintumor.errors import EvaluationError
+from braintumor.evaluation.metrics.classification import wilson_interval
 from braintumor.evaluation.metrics.significance import (
     ImagePrediction,
     ImagePredictions,
     PredictionPair,
     bootstrap_interval,
+    clustered_interval,
     difference_of_images,
     mcnemar,
     paired_test,
@@ -127,3 +129,52 @@ def test_different_images_or_labels_are_refused_with_counts() -> None:
         paired_test(other)
     with pytest.raises(EvaluationError, match="no predictions"):
         paired_test(PredictionPair(candidate={}, champion={}))
+
+
+def test_the_clustered_interval_matches_explicit_resampling() -> None:
+    random = np.random.default_rng(7)
+    sizes = random.integers(1, 30, 60)
+    clusters = np.repeat(np.arange(60), sizes)
+    hits = random.random(len(clusters)) < np.repeat(random.beta(4, 1, 60), sizes)
+    right = np.bincount(clusters, hits)
+    drawn = random.integers(0, 60, (10_000, 60))
+    expected = np.quantile(right[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [0.025, 0.975])
+    assert clustered_interval(hits, clusters) == pytest.approx(tuple(expected), abs=0.005)
+
+
+def test_a_cluster_per_image_gives_nearly_wilsons_interval() -> None:
+    hits = [True] * 340 + [False] * 60
+    assert clustered_interval(hits, range(400)) == pytest.approx(wilson_interval(340, 400), abs=0.006)
+
+
+def test_clustered_intervals_cover_where_wilsons_do_not() -> None:
+    """Draw 200 samples of 80 patients with 12 images each, whose accuracy varies by patient with mean 0.8."""
+    random = np.random.default_rng(11)
+    clusters = np.repeat(np.arange(80), 12)
+    covered = {"clustered": 0, "Wilson": 0}
+    for _ in range(200):
+        hits = random.random(len(clusters)) < np.repeat(random.beta(1.6, 0.4, 80), 12)
+        intervals = {
+            "clustered": clustered_interval(hits, clusters),
+            "Wilson": wilson_interval(int(hits.sum()), len(hits)),
+        }
+        for name, (low, high) in intervals.items():
+            covered[name] += low <= 0.8 <= high
+    assert covered["clustered"] >= 180  # 190 expected at 95%
+    assert covered["Wilson"] <= 150
+
+
+def test_the_clustered_interval_ignores_the_image_order() -> None:
+    hits, clusters = [True, False, True, True, False], ["a", "a", "b", "c", "c"]
+    assert clustered_interval(hits, clusters) == clustered_interval(hits[::-1], clusters[::-1])
+
+
+def test_equal_clusters_give_wilsons_interval_of_the_clusters() -> None:
+    assert clustered_interval([True] * 40, [f"patient {i // 10}" for i in range(40)]) == wilson_interval(4, 4)
+    assert clustered_interval([True, False] * 8, ["one patient"] * 16) == wilson_interval(0.5, 1)
+
+
+@pytest.mark.parametrize(("hits", "clusters"), [([], []), ([True, False], ["a"])])
+def test_images_without_a_cluster_are_refused(hits: list[bool], clusters: list[str]) -> None:
+    with pytest.raises(EvaluationError, match=f"Received: {len(hits)} images and {len(clusters)} clusters"):
+        clustered_interval(hits, clusters)
