@@ -64,6 +64,9 @@ class FineTuning:
         freeze_batch_norm: keep the pretrained averages of batch normalization.
         precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs that
             can, and keeps float32 weights.
+        cached_views: number of augmented copies of the training images for which the outputs of the layers below
+            ``from_layer`` are cached, and those of the plain images. Each epoch uses the next copy. 0 caches nothing,
+            and each epoch has new changes.
     """
 
     epochs: int
@@ -74,6 +77,7 @@ class FineTuning:
     from_layer: str = ""
     freeze_batch_norm: bool = True
     precision: Precision = "float32"
+    cached_views: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +206,12 @@ class Recipe:
             raise RecipeError(
                 f"Recipe {self.name!r}: flip_views is only for recipes without augmentation. Received both. "
                 "Remove one, because augmentation has horizontal_flip."
+            )
+        plan = self.fine_tuning
+        if plan is not None and plan.cached_views and not (plan.from_layer and self.augmentation):
+            raise RecipeError(
+                f"Recipe {self.name!r}: fine_tuning.cached_views needs from_layer and a table augmentation. "
+                f"Received: {plan.cached_views} without both. Add them, or set it to 0."
             )
         self._check_weights()
         return self
@@ -343,5 +353,6 @@ _SECTION_RULES = {
         _Rule(key="from_layer", allowed="a layer's name, or empty", holds=lambda v: isinstance(v, str)),
         _yes_or_no("freeze_batch_norm"),
         _one_of(FineTuning, "precision"),
+        _at_least("cached_views", 0),
     ),
 }

@@ -63,6 +63,7 @@ def test_value_out_of_range_error_states_allowed_values(key: str, value: Any) ->
         ("fine_tuning", "schedule", "stairs"),
         ("fine_tuning", "precision", "float16"),
         ("fine_tuning", "learning_rate", 2.0),
+        ("fine_tuning", "cached_views", -1),
     ],
 )
 def test_table_value_out_of_range_error_names_the_table(table: str, key: str, value: Any) -> None:
@@ -175,3 +176,8 @@ def test_name_and_version_cannot_be_overridden(key: str) -> None:
 def test_unknown_key_cannot_be_overridden() -> None:
     with pytest.raises(RecipeError, match=r"unknown keys \['epoch'\]"):
         Recipe.load("vgg16").override(epoch=3)
+
+
+def test_cached_views_without_a_first_layer_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"cached_views needs from_layer and a table augmentation. Received: 2"):
+        Recipe.load("mobilenet_v2_fine").override(fine_tuning={"cached_views": 2})
