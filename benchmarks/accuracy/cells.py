@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from benchmarks.accuracy.data import COUNT_FOLD, Dataset, Fold, SplitBy
-from benchmarks.accuracy.feature_maps import Maps, feature_maps
+from benchmarks.accuracy.feature_maps import feature_maps, pooled
 from benchmarks.accuracy.figures import Counts
 from benchmarks.accuracy.lesions import Box, count_pointing, read_boxes
 from braintumor.dataset.splits.split import Split
@@ -123,15 +123,15 @@ class Measurement:
             self._dataset, recipe.backbone, recipe.scaling, weights=self._weights, cache=self._cache
         )
         wall, core = time.monotonic(), time.process_time()
-        labels, pooled = self._dataset.labels, _pooled(cached)
+        labels, features = self._dataset.labels, pooled(cached)
         fitted = fit_head(
             recipe,
-            views=[pooled[fold.training]],
+            views=[features[fold.training]],
             labels=labels[fold.training],
-            validation_features=pooled[fold.validation],
+            validation_features=features[fold.validation],
             validation_labels=labels[fold.validation],
         )
-        logits = pooled @ fitted.kernel + fitted.bias
+        logits = features @ fitted.kernel + fitted.bias
         temperature = fit_temperature(logits[fold.validation], labels[fold.validation])
         spent = minutes[0] + (time.monotonic() - wall) / 60, minutes[1] + (time.process_time() - core) / 60
         by_cell = cached[np.unique(fold.training)].mean(axis=0, dtype=np.float32) @ fitted.kernel
@@ -203,8 +203,3 @@ class _Clock(logging.Handler):
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("braintumor.training").removeHandler(self)
-
-
-def _pooled(maps: Maps) -> NDArray[np.float32]:
-    """Return the mean over the cells of maps (N, h, w, d), (N, d)."""
-    return np.stack([part.mean(axis=(0, 1), dtype=np.float32) for part in maps])

@@ -41,6 +41,11 @@ def feature_maps(
     return np.load(path, mmap_mode="r"), (wall, core)
 
 
+def pooled(maps: Maps) -> NDArray[np.float32]:
+    """Return the mean over the cells of maps (N, h, w, d), as (N, d)."""
+    return np.stack([part.mean(axis=(0, 1), dtype=np.float32) for part in maps])
+
+
 def _read(progress: Path) -> tuple[int, float, float]:
     """Return the number of finished images, and the wall minutes and core minutes that they took."""
     count, wall, core = progress.read_text().split()

@@ -1,8 +1,9 @@
 """Compare readings of the paper's text with its five figures: ``python -m benchmarks.accuracy.paper FOLDER``.
 
 The paper's backbone is frozen, its files are split at random, and its validation images (30%) contain its test images
-(half of them). The text leaves open whether the feature map is pooled or flattened, whether there is a hidden layer,
-and the learning rate. It says pixels/255. The scaling of the pretraining is compared too. Each reading is trained once.
+(half of them). The text says pixels/255. It leaves open whether the feature map is pooled, pooled and standardized (as
+this project does) or flattened, whether there is a hidden layer, and the learning rate. The scaling of the pretraining
+is compared too. Each reading is trained once.
 
 Two test accuracies are reported: that of the last epoch, and that of the epoch with the best validation accuracy.
 """
@@ -25,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.data import Dataset, read_dataset
-from benchmarks.accuracy.feature_maps import Maps, feature_maps
+from benchmarks.accuracy.feature_maps import Maps, feature_maps, pooled
 from braintumor.labels import CLASSES
+from braintumor.training.head import standardization
 from braintumor.training.recipe import BackboneName, Scaling
 
 _FILE = click.Path(path_type=Path, exists=True)
@@ -34,6 +36,7 @@ _PLACE = click.Path(path_type=Path)
 _SEED = 0
 _BATCH = 32
 _VALIDATION_SHARE = 0.30
+_HEADS = ("pooled", "pooled and standardized", "flattened")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ class Reading:
 
 def readings() -> Iterator[Reading]:
     """Yield every reading."""
-    for scaling, head, hidden, rate in product(("unit", "backbone"), ("pooled", "flattened"), (0, 256), (1e-3, 1e-4)):
+    for scaling, head, hidden, rate in product(("unit", "backbone"), _HEADS, (0, 256), (1e-3, 1e-4)):
         yield Reading(scaling=scaling, head=head, hidden=hidden, learning_rate=rate)  # type: ignore[arg-type]
 
 
@@ -121,7 +124,10 @@ def _train(dataset: Dataset, maps: Maps, row: Row, reading: Reading) -> tuple[fl
     entries = np.repeat(np.arange(len(dataset.images)), [len(image.files) for image in dataset.images])
     entries = np.random.default_rng(_SEED).permutation(entries)
     validation, training = np.split(entries, [round(len(entries) * _VALIDATION_SHARE)])
-    inputs = maps if reading.head == "flattened" else maps.astype(np.float32).mean(axis=(1, 2))
+    inputs = maps if reading.head == "flattened" else pooled(maps)
+    if reading.head == "pooled and standardized":
+        mean, scale = standardization(inputs[training])
+        inputs = (inputs - mean) / scale
     held_out, labels = _flat(inputs[validation]), dataset.labels
     layers = [keras.layers.Dense(reading.hidden, activation="relu")] if reading.hidden else []
     model = keras.Sequential(
