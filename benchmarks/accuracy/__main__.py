@@ -11,14 +11,11 @@ stored at once, so a killed command continues. A fine-tuning continues after its
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
 from pathlib import Path
 from statistics import fmean
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 

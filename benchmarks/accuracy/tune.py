@@ -13,15 +13,12 @@ patients. Each finished training adds a line to a CSV file.
 from __future__ import annotations
 
 import csv
-import os
 import sys
 import tomllib
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 import numpy as np

@@ -49,7 +49,8 @@ class LowerLayers:
         frozen = keras.Model(network.input, cut)(classifier.preprocess(keras.ops.cast(image, "float32")))
         read = keras.layers.Identity(name="read")(frozen[:, ::step, ::step])
         self._lower = keras.Model(image, {"read": read})
-        cached = keras.Input(read.shape[1:])
+        self._shape = tuple(read.shape[1:])
+        cached = keras.Input(self._shape)
         try:
             upper = keras.Model(cut, network.output)
         except ValueError as exc:
@@ -91,7 +92,7 @@ class LowerLayers:
         """Write without a memory map, because a full disk ends a process that writes through a map."""
         path.parent.mkdir(parents=True, exist_ok=True)
         embed = fastest_embed(self._lower)
-        shape = (len(frames), *self._lower.output_shape["read"][1:])
+        shape = (len(frames), *self._shape)
         temporary = path.with_name(f"temporary-{path.name}")
         try:
             with temporary.open("wb") as stream:
