@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -68,7 +68,7 @@ def read_boxes(path: Path | None, dataset: Dataset, size: int) -> dict[int, Box]
 
 
 def count_pointing(
-    boxes: dict[int, Box],
+    boxes: Mapping[int, Box],
     positions: Indexes,
     labels: NDArray[np.int64],
     probabilities: NDArray[np.floating],

@@ -121,9 +121,9 @@ def _train(dataset: Dataset, maps: Maps, row: Row, reading: Reading) -> tuple[fl
     entries = np.repeat(np.arange(len(dataset.images)), [len(image.files) for image in dataset.images])
     entries = np.random.default_rng(_SEED).permutation(entries)
     validation, training = np.split(entries, [round(len(entries) * _VALIDATION_SHARE)])
-    inputs = maps if reading.head == "flattened" else pooled(maps)
+    inputs: NDArray[np.floating] = maps if reading.head == "flattened" else pooled(maps)
     if reading.head == "pooled and standardized":
-        mean, scale = standardization(inputs[training])
+        mean, scale = standardization(inputs[training].astype(np.float32))
         inputs = (inputs - mean) / scale
     held_out, labels = _flat(inputs[validation]), dataset.labels
     layers = [keras.layers.Dense(reading.hidden, activation="relu")] if reading.hidden else []

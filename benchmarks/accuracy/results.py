@@ -37,7 +37,7 @@ class Results:
 
     def keep(self, cell: Cell, fold: int, counts: Counts) -> None:
         """Store a finished fold, in a line of the file."""
-        entry = {"recipe": cell.identity, "images": self._images, "counts": counts.values()}
+        entry: dict[str, object] = {"recipe": cell.identity, "images": self._images, "counts": counts.values()}
         self._stored[f"{cell}, {fold}"] = entry
         lines = (f"{json.dumps(name)}: {json.dumps(self._stored[name])}" for name in sorted(self._stored))
         self._path.parent.mkdir(parents=True, exist_ok=True)

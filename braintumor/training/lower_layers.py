@@ -64,9 +64,10 @@ class LowerLayers:
 
     def cache_views(self, recipe: Recipe, plan: FineTuning, frames: NDArray[np.uint8], folder: Path) -> list[Cached]:
         """Return the outputs (N, h, w, c) for the plain frames and for each of the ``cached_views``."""
-        assert recipe.augmentation is not None  # the recipe's own check
-        views = augmented_views(frames, replace(recipe.augmentation, views=plan.cached_views), seed=recipe.seed)
         plain = self.cache(frames, folder / "lower-00.npy")
+        if recipe.augmentation is None:
+            return [plain]
+        views = augmented_views(frames, replace(recipe.augmentation, views=plan.cached_views), seed=recipe.seed)
         return [plain, *(self.cache(view, folder / f"lower-{n:02}.npy") for n, view in enumerate(views, start=1))]
 
     def cache(self, frames: NDArray[np.uint8], path: Path) -> Cached:
@@ -99,7 +100,7 @@ class LowerLayers:
                 header = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_2_0(stream, header)
                 for start in range(0, len(frames), _PART):
-                    part = embed(np.ascontiguousarray(frames[start : start + _PART]))["read"]
+                    (part,) = embed(np.ascontiguousarray(frames[start : start + _PART])).values()
                     stream.write(np.clip(part, -_LARGEST, _LARGEST).astype("<f2").tobytes())
             temporary.replace(path)
         finally:

@@ -65,8 +65,8 @@ class FineTuning:
         precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs that
             can, and keeps float32 weights.
         cached_views: number of augmented copies of the training images for which the outputs of the layers below
-            ``from_layer`` are cached, and those of the plain images. Each epoch uses the next copy. 0 caches nothing,
-            and each epoch has new changes.
+            ``from_layer`` are cached, and those of the plain images. Each epoch uses the next copy. Without
+            augmentation, only the plain images are cached. 0 caches nothing, and each epoch has new changes.
     """
 
     epochs: int
@@ -208,10 +208,10 @@ class Recipe:
                 "Remove one, because augmentation has horizontal_flip."
             )
         plan = self.fine_tuning
-        if plan is not None and plan.cached_views and not (plan.from_layer and self.augmentation):
+        if plan is not None and plan.cached_views and not plan.from_layer:
             raise RecipeError(
-                f"Recipe {self.name!r}: fine_tuning.cached_views needs from_layer and a table augmentation. "
-                f"Received: {plan.cached_views} without both. Add them, or set it to 0."
+                f"Recipe {self.name!r}: fine_tuning.cached_views needs from_layer, because the layers below it are "
+                f"cached. Received: {plan.cached_views} without it. Add from_layer, or set cached_views to 0."
             )
         self._check_weights()
         return self

@@ -245,8 +245,8 @@ def cached_fine_tuning(base: str) -> None:
     from braintumor.training.classifier import Classifier
     from braintumor.training.fine_tuning import fine_tune
 
-    plan = replace(_FINE_TUNING, from_layer="block_16_expand", freeze_batch_norm=True, cached_views=2)
-    recipe = replace(_recipe(), fine_tuning=plan)
+    plan = replace(_FINE_TUNING, from_layer="block5_conv1", freeze_batch_norm=True, cached_views=2)
+    recipe = replace(_recipe(), backbone="vgg16", fine_tuning=plan)
     classifier = Classifier(recipe)
     before = {layer.name: layer.get_weights() for layer in classifier.network.layers}
     history = fine_tune(
