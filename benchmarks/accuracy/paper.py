@@ -11,6 +11,7 @@ Two test accuracies are reported: that of the last epoch, and that of the epoch 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,12 +83,14 @@ def readings() -> Iterator[Reading]:
 @click.option("--weights", type=_FILE, required=True, help="Folder with the ImageNet weights of the backbones.")
 @click.option("--cache", type=_PLACE, default=Path("~/.cache/braintumor/accuracy"), help="Folder for feature maps.")
 @click.option("--results", type=_PLACE, default=Path(__file__).parent.parent / "results" / "paper.json")
-def main(*, folder: Path, weights: Path, cache: Path, results: Path) -> None:
+@click.option("--only", default="", help="Regular expression. Train only the readings whose name it matches.")
+def main(*, folder: Path, weights: Path, cache: Path, results: Path, only: str) -> None:
     """Train every reading of every row on the files of FOLDER, and print the table."""
     dataset, cache = read_dataset(folder, None), cache.expanduser()
     found: dict[str, dict[str, Any]] = json.loads(results.read_text()) if results.exists() else {}
     tasks = [(row, reading) for reading in readings() for row in ROWS]
-    missing = [(row, reading) for row, reading in tasks if _name(row, reading) not in found]
+    names = {_name(*task): task for task in tasks}
+    missing = [task for name, task in names.items() if name not in found and re.search(only, name)]
     started = time.monotonic()
     for number, (row, reading) in enumerate(missing, start=1):
         maps, _ = feature_maps(dataset, row.backbone, reading.scaling, weights=weights, cache=cache)
@@ -108,8 +111,9 @@ def _table(found: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield "|---|" + "---:|" * len(ROWS)
     yield "| the paper | " + " | ".join(f"{row.accuracy:.3f}" for row in ROWS) + " |"
     for reading in readings():
-        values = [found[_name(row, reading)] for row in ROWS]
-        yield f"| {reading} | " + " | ".join(f"{value['last']:.3f} / {value['best']:.3f}" for value in values) + " |"
+        values = [found.get(_name(row, reading)) for row in ROWS]
+        texts = [f"{value['last']:.3f} / {value['best']:.3f}" if value else "not measured yet" for value in values]
+        yield f"| {reading} | {' | '.join(texts)} |"
 
 
 def _train(dataset: Dataset, maps: Maps, row: Row, reading: Reading) -> tuple[float, float]:
