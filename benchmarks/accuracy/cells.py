@@ -11,6 +11,7 @@ from hashlib import sha256
 from json import dumps
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +62,17 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        """Return a name for the values of the recipe. A result of other values is not used again."""
-        values = {key: value for key, value in self.recipe.to_values().items() if key not in {"name", "version"}}
+        """Return a name for the values of the recipe. A result of other values is not used again.
+
+        Values that are off are left out, so that a new key of recipes does not change the name.
+        """
+        values = _switched_on(self.recipe.to_values())
+        del values["name"], values["version"]
         return sha256(dumps([values, PREPROCESSING], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _switched_on(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _switched_on(v) if isinstance(v, Mapping) else v for key, v in values.items() if v}
 
 
 def planned() -> Iterator[tuple[Cell, int]]:
