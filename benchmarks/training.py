@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES
+from braintumor.training.backbones import KerasModel
 from braintumor.training.classifier import Classifier
 from braintumor.training.features import Embed, FeatureExtractor, through_keras, through_openvino
 from braintumor.training.fit import fit
@@ -61,7 +62,9 @@ def compare_training() -> list[str]:
     )
     training, validation, test = (_phantoms(count, seed) for seed, count in enumerate((_TRAINING, _VALIDATION, _TEST)))
     classifier = Classifier(recipe)
-    extractor = FeatureExtractor(through_openvino(classifier), device="cpu")  # the first call includes start-up
+    extractor = FeatureExtractor(
+        through_openvino(classifier.embedder), device="cpu"
+    )  # the first call includes start-up
     constants = standardization(extractor.extract(training.frames).pooled)
     unseen = extractor.extract(test.frames).pooled
     ways = {name: partial(_cached, recipe, way) for name, way in _WAYS.items()}
@@ -112,10 +115,10 @@ def _plain(recipe: Recipe, constants: tuple[Array, Array], training: Images, val
 
 
 def _cached(
-    recipe: Recipe, way: Callable[[Classifier], Embed], training: Images, validation: Images
+    recipe: Recipe, way: Callable[[KerasModel], Embed], training: Images, validation: Images
 ) -> tuple[Array, Array]:
     """Train as in this project: one pass, and every epoch on its features."""
-    extractor = FeatureExtractor(way(Classifier(recipe)), device="cpu")
+    extractor = FeatureExtractor(way(Classifier(recipe).embedder), device="cpu")
     fitted = fit_head(
         recipe,
         views=[extractor.extract(training.frames).pooled],

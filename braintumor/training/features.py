@@ -14,6 +14,7 @@ from braintumor.progress import progress
 from braintumor.serving.artifact import GRAPH
 from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import Embeddings, cosine_distance
+from braintumor.training.backbones import KerasModel
 from braintumor.training.classifier import Classifier, export_graph
 from braintumor.training.device import gpus
 
@@ -25,7 +26,8 @@ _ROUNDING = 1e-6
 """Largest cosine distance between two embeddings that differ only by rounding."""
 
 Embed = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
-"""Frames uint8 (N, S, S, 3) -> ``embedding`` (N, d) and ``features`` (N, S/32, S/32, d)."""
+"""Frames uint8 (N, S, S, 3) -> outputs by name. A classifier's ``embedder`` gives ``embedding`` (N, d) and ``features``
+(N, S/32, S/32, d)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +53,12 @@ class FeatureExtractor:
 
     @classmethod
     def fastest(cls, classifier: Classifier) -> FeatureExtractor:
-        """Return an extractor that uses Keras on a GPU if there is one, and otherwise OpenVINO.
-
-        On a CPU, OpenVINO is twice as fast as Keras.
-        """
+        """Return an extractor that uses Keras on a GPU if there is one, and otherwise OpenVINO."""
         import keras
 
         devices = gpus()
-        if devices:
-            return cls(through_keras(classifier), device=f"{devices[0]} (Keras on {keras.backend.backend()})")
-        return cls(through_openvino(classifier), device="cpu (OpenVINO)")
+        device = f"{devices[0]} (Keras on {keras.backend.backend()})" if devices else "cpu (OpenVINO)"
+        return cls(fastest_embed(classifier.embedder), device=device)
 
     def extract(self, frames: NDArray[np.uint8]) -> Features:
         """Return the features of ``frames``, uint8 (N, S, S, 3), N >= 1."""
@@ -78,20 +76,28 @@ class FeatureExtractor:
             yield self._embed(np.ascontiguousarray(frames[start : start + _PART]))
 
 
-def through_keras(classifier: Classifier) -> Embed:
-    """Return a function that runs the backbone with Keras, on the device that Keras prefers."""
+def fastest_embed(embedder: KerasModel) -> Embed:
+    """Return a function that runs ``embedder`` with Keras on a GPU if there is one, and otherwise with OpenVINO.
+
+    On a CPU, OpenVINO is twice as fast as Keras.
+    """
+    return through_keras(embedder) if gpus() else through_openvino(embedder)
+
+
+def through_keras(embedder: KerasModel) -> Embed:
+    """Return a function that runs ``embedder`` with Keras, on the device that Keras prefers."""
 
     def embed(frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        outputs = classifier.embedder.predict(frames, batch_size=_GPU_BATCH, verbose=0)
+        outputs = embedder.predict(frames, batch_size=_GPU_BATCH, verbose=0)
         return {name: np.asarray(values) for name, values in outputs.items()}
 
     return embed
 
 
-def through_openvino(classifier: Classifier) -> Embed:
-    """Export the backbone, and return a function that runs it with OpenVINO on the CPU."""
+def through_openvino(embedder: KerasModel) -> Embed:
+    """Export ``embedder``, and return a function that runs it with OpenVINO on the CPU."""
     with TemporaryDirectory() as scratch:
-        export_graph(classifier.embedder, Path(scratch) / GRAPH)
+        export_graph(embedder, Path(scratch) / GRAPH)
         return OpenVinoBackend(Path(scratch) / GRAPH).run
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.errors import RecipeError, TrainingError
@@ -19,6 +20,7 @@ from braintumor.training.backbones import KerasModel
 from braintumor.training.checkpoints import Checkpoints, History
 from braintumor.training.classifier import Classifier
 from braintumor.training.device import gpus
+from braintumor.training.lower_layers import LowerLayers
 from braintumor.training.recipe import FineTuning, Precision, Recipe
 
 _log = logging.getLogger(__name__)
@@ -57,7 +59,13 @@ def fine_tune(
     from braintumor.training.fit import fit
 
     thaw(classifier.network, plan)
-    model = _training_model(recipe, classifier)
+    if plan.cached_views:
+        lower = LowerLayers(classifier, plan)
+        model = _with_head(lower.upper, recipe, classifier)
+        views: Sequence[NDArray[Any]] = lower.cache_views(recipe, plan, training.frames, folder)
+        held_out: NDArray[Any] = lower.cache(validation.frames, folder / "lower-validation.npy")
+    else:
+        model, views, held_out = _training_model(recipe, classifier), [training.frames], validation.frames
     _compile(model, recipe, plan, steps=plan.epochs * ceil(len(training.labels) / recipe.batch_size))
     checkpoints = Checkpoints(folder)
     done = checkpoints.restore(model)
@@ -68,8 +76,8 @@ def fine_tune(
             fit(
                 model,
                 recipe,
-                training=([training.frames], training.labels),
-                validation=(validation.frames, validation.labels),
+                training=(views, training.labels),
+                validation=(held_out, validation.labels),
                 epochs=range(done, plan.epochs),
                 callbacks=[_epoch_callback(checkpoints, patience=plan.patience)],
             )
@@ -134,10 +142,17 @@ def _training_model(recipe: Recipe, classifier: Classifier) -> KerasModel:
     x = keras.ops.cast(image, "float32")
     for layer in augmentation_layers(recipe.augmentation, seed=recipe.seed) if recipe.augmentation else []:
         x = layer(x)
-    x = classifier.network(classifier.preprocess(x))
-    x = keras.layers.GlobalAveragePooling2D()(x)
+    network = keras.Model(image, classifier.network(classifier.preprocess(x)))
+    return _with_head(network, recipe, classifier)
+
+
+def _with_head(network: KerasModel, recipe: Recipe, classifier: Classifier) -> KerasModel:
+    """Return the model from the input of ``network``, which ends with the last feature map, to logits."""
+    import keras
+
+    x = keras.layers.GlobalAveragePooling2D()(network.output)
     x = keras.layers.Dropout(recipe.dropout, seed=recipe.seed)(x)
-    return keras.Model(image, classifier.head(x), name="backbone")
+    return keras.Model(network.input, classifier.head(x), name="backbone")
 
 
 def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int) -> None:

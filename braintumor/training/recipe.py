@@ -68,6 +68,9 @@ class FineTuning(Table):
         freeze_batch_norm: keep the pretrained averages of batch normalization.
         precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs
             that can, and keeps float32 weights.
+        cached_views: number of augmented copies of the training images for which the outputs of the layers below
+            ``from_layer`` are cached, and those of the plain images. Each epoch uses the next copy. Without
+            augmentation, only the plain images are cached. 0 caches nothing, and each epoch has new changes.
     """
 
     epochs: Whole
@@ -78,6 +81,7 @@ class FineTuning(Table):
     from_layer: str = ""
     freeze_batch_norm: bool = True
     precision: Precision = "float32"
+    cached_views: Natural = 0
 
 
 class Recipe(Table):
@@ -181,6 +185,12 @@ class Recipe(Table):
             raise RecipeError(
                 f"Recipe {self.name!r}: flip_views is only for recipes without augmentation. Received both. "
                 "Remove one, because augmentation has horizontal_flip."
+            )
+        plan = self.fine_tuning
+        if plan is not None and plan.cached_views and not plan.from_layer:
+            raise RecipeError(
+                f"Recipe {self.name!r}: fine_tuning.cached_views needs from_layer, because the layers below it are "
+                f"cached. Received: {plan.cached_views} without it. Add from_layer, or set cached_views to 0."
             )
         is_file = self.initial_weights == "file"
         if bool(self.weights_file) != is_file or (is_file and not self.weights_sha256):

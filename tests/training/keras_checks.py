@@ -203,11 +203,61 @@ def feature_backends(recipe: str) -> None:
 
     classifier = Classifier(Recipe.load(recipe))
     frames = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
-    keras_outputs, graph_outputs = through_keras(classifier)(frames), through_openvino(classifier)(frames)
+    keras_outputs, graph_outputs = (
+        through_keras(classifier.embedder)(frames),
+        through_openvino(classifier.embedder)(frames),
+    )
     for name, expected in keras_outputs.items():
         np.testing.assert_allclose(expected, graph_outputs[name], rtol=1e-2, atol=1e-3 * np.abs(expected).max())
     shapes = [keras_outputs[name].shape for name in ("embedding", "features")]
     print(*shapes, FeatureExtractor.fastest(classifier).device)
+
+
+def lower_layers(layer: str) -> None:
+    """Divide a backbone before ``layer``, and print the shape of the cached outputs and whether the result is equal."""
+    from braintumor.training.classifier import Classifier
+    from braintumor.training.fine_tuning import thaw
+    from braintumor.training.lower_layers import LowerLayers
+
+    backbone, first, base = layer.split(",")
+    plan = replace(_FINE_TUNING, from_layer=first, freeze_batch_norm=True, cached_views=1)
+    recipe = replace(Recipe.load(backbone).override(image_size=64, initial_weights="random"), fine_tuning=plan)
+    classifier = Classifier(recipe)
+    thaw(classifier.network, plan)
+    try:
+        lower = LowerLayers(classifier, plan)
+    except RecipeError as error:
+        print(error)
+        return
+    frames = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
+    plain, view = lower.cache_views(recipe, plan, frames, Path(base))
+    expected = classifier.embedder.predict(frames, verbose=0)["features"]
+    received = lower.upper.predict(plain.astype(np.float32), verbose=0)
+    close = np.allclose(received, expected, atol=2e-3 * np.abs(expected).max())
+    print(plain.shape, close, bool((plain == view).all()), len(lower.upper.trainable_weights))
+    (Path(base) / "lower-01.npy").write_bytes((Path(base) / "lower-00.npy").read_bytes())
+    print(bool((lower.cache_views(recipe, plan, frames, Path(base))[1] == plain).all()))
+
+
+def cached_fine_tuning(base: str) -> None:
+    """Fine-tune on cached outputs, and print the epochs and whether only the upper layers changed."""
+    from braintumor.training.classifier import Classifier
+    from braintumor.training.fine_tuning import fine_tune
+
+    plan = replace(_FINE_TUNING, from_layer="block5_conv1", freeze_batch_norm=True, cached_views=2)
+    recipe = replace(_recipe(), backbone="vgg16", fine_tuning=plan)
+    classifier = Classifier(recipe)
+    before = {layer.name: layer.get_weights() for layer in classifier.network.layers}
+    history = fine_tune(
+        recipe, plan, classifier, training=_phantoms(32, 0), validation=_phantoms(8, 1000), folder=Path(base)
+    )
+    changed = [
+        layer.name
+        for layer in classifier.network.layers
+        if any((old != new).any() for old, new in zip(before[layer.name], layer.get_weights(), strict=True))
+    ]
+    print(len(history["loss"]), changed)
+    print(sorted(path.name for path in Path(base).glob("lower-*")))
 
 
 def mixed_precision(recipe: str) -> None:

@@ -72,3 +72,28 @@ def test_unknown_layer_is_named_before_training(tmp_path: Path) -> None:
     output = run_check("unknown_layer", tmp_path)
     assert "block_16_expand False" in output
     assert "no layer 'block_99'. Allowed: " in output
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layer", "shape"),
+    [
+        ("resnet50", "conv4_block1_1_conv", "(5, 4, 4, 512)"),  # a quarter of 8 x 8: the layers above read no more
+        ("vgg16", "block5_conv1", "(5, 4, 4, 512)"),
+        ("mobilenet_v2_fine", "block_11_expand", "(5, 4, 4, 64)"),
+    ],
+)
+def test_cached_outputs_give_the_same_feature_map(backbone: str, layer: str, shape: str, tmp_path: Path) -> None:
+    output = run_check("lower_layers", f"{backbone},{layer},{tmp_path}").splitlines()[-2:]
+    assert output[0].startswith(f"{shape} True False "), output
+    assert output[1] == "True", "a stored view was computed again"
+
+
+def test_layer_with_a_path_around_it_is_refused(tmp_path: Path) -> None:
+    output = run_check("lower_layers", f"mobilenet_v2_fine,block_11_depthwise,{tmp_path}")
+    assert "'block_11_depthwise'. Give the first layer of a block" in output
+
+
+def test_cached_fine_tuning_changes_only_upper_layers(tmp_path: Path) -> None:
+    epochs, files = run_check("cached_fine_tuning", tmp_path).splitlines()[-2:]
+    assert epochs == "3 ['block5_conv1', 'block5_conv2', 'block5_conv3']"
+    assert files == "['lower-00.npy', 'lower-01.npy', 'lower-02.npy', 'lower-validation.npy']"

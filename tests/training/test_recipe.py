@@ -62,6 +62,7 @@ def test_value_out_of_range_error_states_allowed_values(key: str, value: Any) ->
         ("fine_tuning", "schedule", "stairs"),
         ("fine_tuning", "precision", "float16"),
         ("fine_tuning", "learning_rate", 2.0),
+        ("fine_tuning", "cached_views", -1),
     ],
 )
 def test_table_value_out_of_range_error_names_the_table(table: str, key: str, value: Any) -> None:
@@ -191,3 +192,8 @@ def test_override_with_the_recipes_own_value_is_named() -> None:
     assert recipe.repeated({**same, "dropout": 0.77}) == ["epochs", "augmentation.rotation"]
     assert Recipe.load("resnet50_small").repeated({"fine_tuning": False}) == ["fine_tuning"]
     assert recipe.repeated({"fine_tuning": False, "augmentation": False}) == []
+
+
+def test_cached_views_without_a_first_layer_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"cached_views needs from_layer, .*Received: 2 without it"):
+        Recipe.load("mobilenet_v2_fine").override(fine_tuning={"cached_views": 2})

@@ -1,0 +1,160 @@
+"""Count the predictions of one fold, and compute the figures of the table from the counts of some folds.
+
+The counts name no image and no person, so they may be published.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accuracy.data import Indexes
+from benchmarks.accuracy.lesions import Pointing
+from braintumor.evaluation.metrics.calibration import CalibrationBin, calibration_bins, expected_calibration_error
+from braintumor.evaluation.metrics.significance import clustered_interval
+from braintumor.labels import CLASSES, TUMORS, TumorClass
+
+_DRAWS = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Hold what is known of the test predictions of one or more folds.
+
+    Attributes:
+        confusion: (4, 4). Rows are true classes, columns are predicted classes.
+        clusters: (correct images, images, number of such clusters). A cluster is the person, or the near-duplicate
+            group of an image without a person.
+        bins: bins of the confidence, as ``calibration_bins`` returns them.
+        pointing: where the strongest cell of the activation map is.
+        wall_minutes: minutes of training, with the features of a frozen backbone.
+        core_minutes: the same in minutes of one CPU core, which other work on the machine does not change much.
+        folds: number of folds.
+    """
+
+    confusion: Sequence[Sequence[int]]
+    clusters: Sequence[Sequence[int]]
+    bins: Sequence[CalibrationBin]
+    pointing: Pointing
+    wall_minutes: float
+    core_minutes: float
+    folds: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        labels: NDArray[np.int64],
+        probabilities: NDArray[np.floating],
+        clusters: Indexes,
+        *,
+        pointing: Pointing,
+        minutes: tuple[float, float],
+    ) -> Self:
+        """Count predictions.
+
+        Args:
+            labels: (N,) positions in ``CLASSES``.
+            probabilities: (N, 4), columns in the order of ``CLASSES``.
+            clusters: (N,) number of each image's cluster.
+            pointing: where the strongest cells are.
+            minutes: wall minutes and core minutes of the training.
+        """
+        predicted = probabilities.argmax(axis=1)
+        confusion = np.zeros((len(CLASSES), len(CLASSES)), int)
+        np.add.at(confusion, (labels, predicted), 1)
+        members = [(int((predicted == labels)[clusters == c].sum()), int((clusters == c).sum())) for c in set(clusters)]
+        return cls(
+            confusion=confusion.tolist(),
+            clusters=[[*kind, count] for kind, count in sorted(Counter(members).items())],
+            bins=calibration_bins(labels, probabilities),
+            pointing=pointing,
+            wall_minutes=round(minutes[0], 1),
+            core_minutes=round(minutes[1], 1),
+        )
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Return the counts that ``values`` wrote."""
+        bins = tuple(CalibrationBin(**part) for part in values["bins"])
+        return cls(**{**values, "bins": bins, "pointing": Pointing(**values["pointing"])})
+
+    def values(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def sum(cls, parts: Sequence[Counts]) -> Self:
+        """Return the counts of several folds together. Minutes are the mean of a fold."""
+        return cls(
+            confusion=np.sum([part.confusion for part in parts], axis=0).tolist(),
+            clusters=[cluster for part in parts for cluster in part.clusters],
+            bins=_joined([bin_ for part in parts for bin_ in part.bins]),
+            pointing=Pointing.sum([part.pointing for part in parts]),
+            wall_minutes=float(np.mean([part.wall_minutes for part in parts])),
+            core_minutes=float(np.mean([part.core_minutes for part in parts])),
+            folds=len(parts),
+        )
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of correct predictions."""
+        confusion = np.array(self.confusion)
+        return float(np.trace(confusion) / confusion.sum())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95% interval of the accuracy, from a bootstrap over clusters."""
+        hits: list[bool] = []
+        names: list[int] = []
+        for right, size, count in self.clusters:
+            for _ in range(count):
+                names += [names[-1] + 1 if names else 0] * size
+                hits += [True] * right + [False] * (size - right)
+        return clustered_interval(hits, names)
+
+    @property
+    def recalls(self) -> dict[TumorClass, float]:
+        """Return the recall of each class."""
+        return {label: row[label.position] / sum(row) for label, row in zip(CLASSES, self.confusion, strict=True)}
+
+    @property
+    def tumors_as_normal(self) -> float:
+        """Return the share of the tumor images that are predicted as normal."""
+        rows = np.array(self.confusion)[[label.position for label in TUMORS]]
+        return float(rows[:, TumorClass.NORMAL.position].sum() / rows.sum())
+
+    @property
+    def calibration_error(self) -> float:
+        """Return the expected calibration error."""
+        return expected_calibration_error(tuple(self.bins))
+
+    @property
+    def calibration_noise(self) -> float:
+        """Return the mean calibration error of a perfectly calibrated model with these confidences (noise floor)."""
+        counts = np.array([part.count for part in self.bins])
+        confidence = np.array([part.confidence for part in self.bins])
+        right = np.random.default_rng(0).binomial(counts, confidence, size=(_DRAWS, len(counts)))
+        return float(np.abs(right - counts * confidence).sum(axis=1).mean() / counts.sum())
+
+
+def _joined(bins: Sequence[CalibrationBin]) -> list[CalibrationBin]:
+    """Return one bin for each range of the confidence."""
+    joined = []
+    for low in sorted({part.low for part in bins}):
+        same = [part for part in bins if part.low == low]
+        counts = [part.count for part in same]
+        joined.append(
+            CalibrationBin(
+                low=low,
+                high=same[0].high,
+                count=sum(counts),
+                confidence=float(np.average([part.confidence for part in same], weights=counts)),
+                accuracy=float(np.average([part.accuracy for part in same], weights=counts)),
+            )
+        )
+    return joined
