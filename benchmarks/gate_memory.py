@@ -98,7 +98,8 @@ class World:
     def model(self, change: Floats) -> Bools:
         """Return whether one model of each run predicts each image correctly, for each run's true change (runs,)."""
         own = self._own * self.random.normal(size=self._difficulty.shape)
-        return self._difficulty + own < norm.ppf(_recall(change))[:, _CLASS]
+        correct: Bools = self._difficulty + own < norm.ppf(_recall(change))[:, _CLASS]
+        return correct
 
 
 def simulate(world: World, candidates: Candidates, rules: GateRules, *, weeks: int, with_memory: bool) -> Outcome:
@@ -156,10 +157,12 @@ def _passes_champion(candidate: Bools, champion: Bools, rules: GateRules) -> Boo
     by_class = np.stack([(lost[:, c == _CLASS].sum(1) - gained[:, c == _CLASS].sum(1)) for c in range(4)], axis=1)
     keeps_classes = (by_class / _COUNTS <= rules.maximum_class_recall_loss + 1e-9).all(axis=1)
     margin, significance = rules.noninferiority_margin, rules.significance
-    return keeps_classes & _holds(
+    holds = _holds(
         candidate, champion, CONFIDENCE,
         lambda test: noninferiority_rule(test, margin).passed and mcnemar_rule(test, significance).passed,
     )  # fmt: skip
+    passed: Bools = keeps_classes & holds
+    return passed
 
 
 def _holds(candidate: Bools, other: Bools, confidence: float, rule: Test) -> Bools:
@@ -187,7 +190,7 @@ def _shared(recall: float, differ: float) -> float:
 
     def excess(correlation: float) -> float:
         covariance = [[1, correlation], [correlation, 1]]
-        return 2 * (recall - multivariate_normal.cdf([threshold] * 2, cov=covariance)) - differ
+        return float(2 * (recall - multivariate_normal.cdf([threshold] * 2, cov=covariance)) - differ)
 
     return float(brentq(excess, 1e-4, 1 - 1e-4))
 
@@ -201,7 +204,7 @@ def _recall(change: Floats) -> Floats:
 
 
 def _accuracy(change: Floats) -> Floats:
-    return _recall(change) @ _COUNTS / _COUNTS.sum()
+    return np.asarray(_recall(change) @ _COUNTS / _COUNTS.sum())
 
 
 def _where(passed: Bools, new: Bools, old: Bools) -> Bools:

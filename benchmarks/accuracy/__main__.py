@@ -12,7 +12,6 @@ stored at once, so a killed command continues. A fine-tuning continues after its
 from __future__ import annotations
 
 import re
-import sys
 import time
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +21,6 @@ import click
 from benchmarks.accuracy.cells import Cell, Measurement, planned
 from benchmarks.accuracy.data import COUNT_FOLD, read_dataset
 from benchmarks.accuracy.results import Results
-from braintumor.logs import show_training
 
 _FILE = click.Path(path_type=Path, exists=True)
 _PLACE = click.Path(path_type=Path)
@@ -49,7 +47,6 @@ def main(
     only: str,
 ) -> None:
     """Measure every cell of the table on FOLDER."""
-    show_training(sys.stdout)
     cache = cache.expanduser()
     cache.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(folder, patients)

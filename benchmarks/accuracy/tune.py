@@ -13,7 +13,6 @@ patients. Each finished training adds a line to a CSV file.
 from __future__ import annotations
 
 import csv
-import sys
 import tomllib
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +24,6 @@ import numpy as np
 
 from benchmarks.accuracy.data import SplitBy, read_dataset
 from braintumor.dataset.splits.split import Split
-from braintumor.logs import show_training
 from braintumor.training.pretrained_weights import mirrored_name
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import train
@@ -65,7 +63,6 @@ def main(
     results: Path,
 ) -> None:
     """Train RECIPE_NAME on a fold of FOLDER, and print its figures on the validation images."""
-    show_training(sys.stdout)
     recipe = Recipe.load(recipe_name).override(**tomllib.loads("\n".join(changes)))
     dataset = read_dataset(folder, patients)
     parts = dataset.fold(SplitBy.PERSONS, fold)

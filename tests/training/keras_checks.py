@@ -220,8 +220,9 @@ def lower_layers(layer: str) -> None:
     from braintumor.training.lower_layers import LowerLayers
 
     backbone, first, base = layer.split(",")
-    plan = replace(_FINE_TUNING, from_layer=first, freeze_batch_norm=True, cached_views=1)
-    recipe = replace(Recipe.load(backbone).override(image_size=64, initial_weights="random"), fine_tuning=plan)
+    plan = _FINE_TUNING.model_copy(update={"from_layer": first, "freeze_batch_norm": True, "cached_views": 1})
+    recipe = Recipe.load(backbone).override(image_size=64, initial_weights="random")
+    recipe = recipe.model_copy(update={"fine_tuning": plan})
     classifier = Classifier(recipe)
     thaw(classifier.network, plan)
     try:
@@ -244,8 +245,8 @@ def cached_fine_tuning(base: str) -> None:
     from braintumor.training.classifier import Classifier
     from braintumor.training.fine_tuning import fine_tune
 
-    plan = replace(_FINE_TUNING, from_layer="block5_conv1", freeze_batch_norm=True, cached_views=2)
-    recipe = replace(_recipe(), backbone="vgg16", fine_tuning=plan)
+    plan = _FINE_TUNING.model_copy(update={"from_layer": "block5_conv1", "freeze_batch_norm": True, "cached_views": 2})
+    recipe = _recipe().model_copy(update={"backbone": "vgg16", "fine_tuning": plan})
     classifier = Classifier(recipe)
     before = {layer.name: layer.get_weights() for layer in classifier.network.layers}
     history = fine_tune(

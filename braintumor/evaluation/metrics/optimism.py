@@ -31,7 +31,7 @@ def selection_optimism(correct: NDArray[np.bool_], groups: Sequence[str]) -> flo
     keys, group = np.unique(groups, return_inverse=True)
     count = len(keys)
     by_group = np.zeros((len(correct), count))
-    np.add.at(by_group, (slice(None), group), correct)  # correct images of each group
+    np.add.at(by_group.T, group, correct.T)  # correct images of each group
     size = np.bincount(group, minlength=count)
     random = np.random.default_rng(SEED)
     drawn = random.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)  # (R, G)

@@ -41,7 +41,8 @@ def gray_to_uint8(
     # a slice has a hundred times more pixels than different values
     possible = np.arange(lowest, highest + 1).astype(stored.dtype)
     levels = _shown(possible, dataset, is_inverted=is_inverted, index=index, fallback=fallback)
-    return levels[np.subtract(stored, lowest, dtype=np.intp)]
+    gray: NDArray[np.uint8] = levels[np.subtract(stored, lowest, dtype=np.intp)]
+    return gray
 
 
 def _shown(
