@@ -250,7 +250,7 @@ def _quantization_steps(model: Any, count_frame: int) -> Iterator[Callable[[int]
             return record.levelno >= logging.ERROR
 
         log.addFilter(count)
-        log.setLevel(logging.DEBUG)
+        log.setLevel(logging.DEBUG - 1)  # because NNCF writes debug files into the current folder at DEBUG itself
         try:
             yield advance
         finally:

@@ -49,6 +49,7 @@ def test_int8_export_is_a_judged_version_and_not_promoted(settings: Settings, ti
     card = store.read(S3Uri.parse(made.artifact_uri) / "model_card.md").decode()
     assert "Epochs: none" in card
     assert "validation images" in done.stderr
+    assert not Path("nncf_debug").exists(), "NNCF writes this folder if its log level is DEBUG"
 
     loaded = model_versions.load_model(store, settings, made)
     validation = load_frames(store, load_snapshot(engine, made.snapshot_id), Split.VALIDATION, size=made.image_size)
