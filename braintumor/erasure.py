@@ -102,22 +102,15 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
             _lock_images(connection)
             labeled, _ = read_images(store, dataset, anywhere=True)
             table = load_patient_table(store, dataset, settings.pseudonym_key)
-            patients = table.patients if table else {}
             earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
-            of_subject = _of_subject(labeled, subject, earlier, patients)
+            of_subject = _of_subject(labeled, subject, earlier, table.patients if table else {})
+            images = [image.image_sha256 for image in of_subject]
             erased: dict[str, Any] = connection.execute(
                 text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
-                {
-                    "subject": subject,
-                    "mark": mark,
-                    "images": [image.image_sha256 for image in of_subject],
-                    "actor": actor,
-                    "reason": reason,
-                },
+                {"subject": subject, "mark": mark, "images": images, "actor": actor, "reason": reason},
             ).scalar_one()
             removed = [*_clean_pages(connection, store, models, erased), *_clean_models(store, erased)]
-            images = set(erased["image_sha256s"])
-            removed += without_patient(store, dataset, key, patient=subject, images=images)
+            removed += without_patient(store, dataset, key, patient=subject, images=set(erased["image_sha256s"]))
             removed += erased["picture_uris"]
             store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
             objects = _mark_files(connection, store, erased, labeled, key=key, with_objects=with_objects)

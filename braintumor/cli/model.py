@@ -17,7 +17,7 @@ from braintumor.config.airflow_connections import settings_of
 
 if TYPE_CHECKING:
     from braintumor.evaluation.compare_models import Comparison
-    from braintumor.evaluation.model_history import ModelHistory
+    from braintumor.evaluation.model_history import ModelHistory, RecordedVerdict
 
 _SHARE = click.FloatRange(0, 1)
 
@@ -247,14 +247,7 @@ def _print_history(history: ModelHistory) -> None:
         ],
     )
     for judged in history.verdicts:
-        click.echo(f"\n{judged.verdict.summary} ({judged.judged_at:%Y-%m-%d %H:%M}, run {judged.run_key}, champion "
-                   f"then: {judged.champion or 'none'})")  # fmt: skip
-        if judged.verdict.memory is not None:
-            click.echo("\n".join(judged.verdict.memory.sentences))
-        print_table(
-            ["rule", "outcome", "reason"],
-            [[rule.name, "passed" if rule.passed else "FAILED", rule.reason] for rule in judged.verdict.rules],
-        )
+        _print_verdict(judged)
     _section(
         "Promotion history",
         ["when", "action", "by", "overridden", "reason"],
@@ -268,6 +261,17 @@ def _print_history(history: ModelHistory) -> None:
             ]
             for act in history.promotions
         ],
+    )
+
+
+def _print_verdict(judged: RecordedVerdict) -> None:
+    click.echo(f"\n{judged.verdict.summary} ({judged.judged_at:%Y-%m-%d %H:%M}, run {judged.run_key}, champion "
+               f"then: {judged.champion or 'none'})")  # fmt: skip
+    if judged.verdict.memory is not None:
+        click.echo("\n".join(judged.verdict.memory.sentences))
+    print_table(
+        ["rule", "outcome", "reason"],
+        [[rule.name, "passed" if rule.passed else "FAILED", rule.reason] for rule in judged.verdict.rules],
     )
 
 

@@ -46,7 +46,7 @@ def build_model_report(
         ModelIntegrityError: the model has not been evaluated on the snapshot that it was trained on.
     """
     validation, test = (_evaluation(engine, model, split) for split in (Split.VALIDATION, Split.TEST))
-    training, facts = training_of(engine, model), _facts(engine, model)
+    training = training_of(engine, model)
     with transaction(engine) as connection:
         diagnostics = load_diagnostics(connection, model, model.snapshot_id, Split.TEST)
         bands = load_distance_bands(connection, model, model.snapshot_id)
@@ -64,13 +64,9 @@ def build_model_report(
         recipe_name=model.recipe_name,
         image_size=model.image_size,
         initialization=_initialization(model.initialization, training.initial_weights_sha256),
-        dataset=facts["source_uri"],
         snapshot_id=model.snapshot_id,
-        images_per_class=facts["images_per_class"],
-        identified=facts["identified"],
         training_seconds=training.seconds,
         device=training.device,
-        parameters=facts["count_parameter"],
         artifact_bytes=artifact_bytes,
         seed=training.recipe["seed"],
         code_version=training.code_version,
@@ -81,16 +77,15 @@ def build_model_report(
         clustered=ClusteredAccuracy.of(predictions.values()) if predictions else None,
         history=training.history,
         verdict=verdict,
-        run_key=facts["run_key"],
         comparison=compare_with_champion(engine, model),
         throughput=diagnostics.throughput,
-        temperature=facts["temperature"],
         uncalibrated_error=diagnostics.uncalibrated_error,
         occlusion=diagnostics.occlusion,
         slices=diagnostics.slices,
         tables=() if similarity is None else (similarity,),
         artifact_sha256s=model.artifact_sha256s,
         plots=plots or ModelPlots(),
+        **_facts(engine, model),
     )
 
 
@@ -123,7 +118,7 @@ def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation
 
 
 def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
-    """Return the model's number of weights and temperature, its newest retrain run, and the facts of its snapshot."""
+    """Return fields of the report: the model's size and temperature, its newest retrain run, and its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
             statement("evaluation/model_facts"),
@@ -138,4 +133,11 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
     per_class: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for item in counts:
         per_class[item.split][item.label] = item.n
-    return {**row._mapping, "images_per_class": per_class, "identified": identified_of(row)}
+    return {
+        "dataset": row.source_uri,
+        "images_per_class": per_class,
+        "identified": identified_of(row),
+        "parameters": row.count_parameter,
+        "run_key": row.run_key,
+        "temperature": row.temperature,
+    }
