@@ -37,7 +37,7 @@ _CHECKSUMS: Mapping[str, Callable[[bytes], bytes]] = {
 
 
 class SignedGet:
-    """Read objects from the endpoint of a client. Threads can share an instance."""
+    """Read S3 objects with signed GET requests, at the endpoint of a boto3 client. Threads can share an instance."""
 
     def __init__(self, client: S3Client, credentials: Credentials) -> None:
         self._client, self._credentials = client, credentials

@@ -100,7 +100,7 @@ def settings_for(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
 
 
 def _connection(name: str) -> Connection:
-    """Return the Airflow connection with this name. Airflow retries the task after an error."""
+    """Return the Airflow connection with this name. Its errors fail the task, and Airflow retries it."""
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:

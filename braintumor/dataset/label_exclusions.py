@@ -23,13 +23,13 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class LabelExclusion:
-    """One row of an exclusion list: an image, the reason for its exclusion, and the person who decided it.
+    """One row of an exclusion list. It names an image, the reason for its exclusion, and the person who decided.
 
     Attributes:
         image_sha256: hex sha256 of the file.
         reason: reason for the exclusion.
         author: name of the person.
-        count_file: number of excluded files: the file, and files with the same pixels.
+        count_file: number of files that this row excludes. Files with the same pixels are excluded too.
     """
 
     image_sha256: str

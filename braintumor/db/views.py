@@ -78,7 +78,7 @@ class Views:
     def update(self, *, is_migrated: bool) -> None:
         """Create new views and functions, replace changed ones, and drop those that ``sql/views`` no longer has.
 
-        After a migration (``is_migrated``), comments are written again, because tables may differ.
+        After a migration (``is_migrated``), write the comments of all views again, because their tables may be new.
         """
         wanted = {definition.key: _checksum(definition.sql) for definition in self._wanted}
         wanted[_COMMENTS] = _checksum(self._comments)

@@ -124,7 +124,10 @@ def load_image_predictions(
 
 
 def load_diagnostics(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Diagnostics:
-    """Load the diagnostics of an evaluation, empty if the model was never evaluated on that split."""
+    """Load the diagnostics of a model on one split: calibration error, speed, occlusion and slices.
+
+    All fields are empty if the model was never evaluated on that split.
+    """
     head = connection.execute(
         text("""
         select evaluation_id, uncalibrated_error, images_per_second, measured_on from evaluation

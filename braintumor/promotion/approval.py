@@ -22,7 +22,8 @@ NO_PERSON = "no answer"
 class ApprovalDecision:
     """The decision on a candidate: ``answer`` is ``approve`` or ``reject``.
 
-    ``person`` is ``NO_PERSON`` after a timeout. ``is_new`` is false if an earlier call recorded the decision.
+    If nobody decides in time, ``person`` is ``NO_PERSON`` and ``answer`` is ``reject``. ``is_new`` is false if an
+    earlier call recorded the decision already.
     """
 
     answer: str

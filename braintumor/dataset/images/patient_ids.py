@@ -88,7 +88,7 @@ class PatientIds:
 
 
 def claim_of_patients(identified: PatientIds | None) -> str:
-    """Return the display text that states whether a snapshot's splits are independent by patient.
+    """Return a sentence for people that says whether a patient can have images in more than one split.
 
     Args:
         identified: the snapshot's counts. ``None`` for a snapshot of an earlier version, which has no counts.

@@ -39,10 +39,11 @@ class SplitGroup:
 def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict[str, Split]:
     """Return the split of every group, by group key.
 
-    A group in ``known`` keeps its split forever. Each class is divided by itself. New groups first fill test and then
-    validation, up to the ``SHARES`` of the class's images. New groups are taken in a fixed pseudorandom order, by the
-    sha256 of the group key. A group that would exceed the share of a split is not put into that split. The remaining
-    groups are in train. So a class that grows keeps its proportions, and no image moves to another split.
+    A group in ``known`` keeps its split. All other groups are new. The function treats each class separately. It takes
+    the new groups of a class in the order of the sha256 of their group keys, which is a fixed pseudorandom order. Test
+    is filled first, then validation, each up to its share (``SHARES``) of the class's images. A group that would exceed
+    the share is tried in the next split. All remaining groups go into train. So a growing class keeps its proportions,
+    and no image changes its split.
 
     Args:
         groups: class and number of images of each group, by group key.

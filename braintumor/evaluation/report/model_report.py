@@ -151,7 +151,7 @@ class ModelReport:
 
     @property
     def patients(self) -> str:
-        """Return the statement on whether the splits are independent by patient."""
+        """Return a sentence that says whether a patient can have images in more than one split."""
         return claim_of_patients(self.identified)
 
     @property

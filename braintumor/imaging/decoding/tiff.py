@@ -73,7 +73,10 @@ def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection
 
 
 def _check_page(page: Any, pages: list[Any], length: int, limits: Limits) -> Rejection | None:
-    """Return a rejection if the directory of ``page``, the last of ``pages``, contradicts the limits or the file."""
+    """Return a rejection if the header of ``page`` exceeds the limits or does not match the file.
+
+    ``pages`` are the pages so far, ``page`` is the last of them, and ``length`` is the size of the file in bytes.
+    """
     if not all(
         isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)
     ):  # a text in a damaged file

@@ -38,7 +38,11 @@ class LookupTable:
 
     @property
     def white(self) -> int:
-        """Return the value of white: the maximum of the stated bits, or the largest entry if these do not fit."""
+        """Return the value that is shown as white.
+
+        It is the largest number of the bit depth in the header. If the entries do not match that depth, it is the
+        largest entry.
+        """
         most = int(self.entries.max())
         full = 2 ** min(max(self.bits, 1), _WORD) - 1
         return full if full // 2 < most <= full else max(most, 1)

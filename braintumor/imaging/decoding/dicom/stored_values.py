@@ -76,7 +76,10 @@ def is_padding(stored: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
 
 
 def _ends_at_bit_0(values: NDArray[Any], bits: int, high: int) -> bool:
-    """Return whether values use only the lowest ``bits`` bits, although the header states an end at bit ``high``."""
+    """Return whether values use only the lowest ``bits`` bits.
+
+    The header (HighBit) says that the highest used bit is bit ``high``. If this returns true, the header is wrong.
+    """
     return bool((values >> bits == 0).all() and (values & (2 ** (high + 1 - bits) - 1)).any())
 
 
