@@ -38,12 +38,13 @@ class LowerLayers:
         """Divide the classifier's network. Both parts share their layers with it.
 
         Raises:
-            RecipeError: some path through the network passes ``from_layer`` by.
+            RecipeError: some path through the network does not pass ``from_layer``.
         """
         import keras
 
         network, size = classifier.network, classifier.network.input_shape[1]
         cut = network.get_layer(plan.from_layer).input
+        upper = _upper(network, cut, plan)
         step = 2 if _is_every_other_cell_read(network, cut) else 1
         image = keras.Input((size, size, 3), dtype="uint8")
         frozen = keras.Model(network.input, cut)(classifier.preprocess(keras.ops.cast(image, "float32")))
@@ -51,13 +52,6 @@ class LowerLayers:
         self._lower = keras.Model(image, {"read": read})
         self._shape = tuple(read.shape[1:])
         cached = keras.Input(self._shape)
-        try:
-            upper = keras.Model(cut, network.output)
-        except ValueError as exc:
-            raise RecipeError(
-                f"cached_views needs a from_layer that every path through the backbone passes. Received: "
-                f"{plan.from_layer!r}. Give the first layer of a block, or set cached_views to 0."
-            ) from exc
         spread = keras.layers.UpSampling2D(step)(cached) if step > 1 else cached
         self.upper: KerasModel = keras.Model(cached, upper(spread))
         """Maps cached outputs (B, h, w, c) to the last feature map (B, S/32, S/32, d)."""
@@ -105,6 +99,20 @@ class LowerLayers:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _upper(network: KerasModel, cut: object, plan: FineTuning) -> KerasModel:
+    import keras
+
+    try:
+        if not isinstance(cut, list):
+            return keras.Model(cut, network.output)
+    except ValueError:  # a path does not pass the layer
+        pass
+    raise RecipeError(
+        f"cached_views needs a from_layer that every path through the backbone passes. Received: {plan.from_layer!r}. "
+        "Give the first layer of a block, or set cached_views to 0."
+    )
 
 
 def _is_every_other_cell_read(network: KerasModel, cut: object) -> bool:
