@@ -61,8 +61,8 @@ def _glyphs(gray: NDArray[np.uint8]) -> Boxes:
     examined = boxes[is_glyph][:_MOST_GLYPHS]
     groups = _groups(examined)
     in_row = examined[np.bincount(groups)[groups] >= _LEAST_GLYPHS]  # few glyphs are left for the slow test below
-    on_dark: NDArray[np.int64] = in_row[[_is_on_dark(gray, *box) for box in in_row.tolist()]]
-    return on_dark
+    is_on_dark = np.array([_is_on_dark(gray, *box) for box in in_row.tolist()], np.bool_)
+    return np.asarray(in_row[is_on_dark])
 
 
 def _is_on_dark(gray: NDArray[np.uint8], top: int, left: int, bottom: int, right: int) -> bool:

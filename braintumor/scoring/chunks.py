@@ -16,7 +16,7 @@ from braintumor.scoring.run import ScoringRun
 T = TypeVar("T")
 
 CHUNK_SIZE = 1_000
-"""Default number of scans in a chunk. The start of a task costs about as much as 200 scans outside inference.
+"""Default number of scans in a chunk. The start of a task costs about as much as 300 scans outside inference.
 
 A crash loses at most one step of 32 scans, because a worker commits each step.
 """

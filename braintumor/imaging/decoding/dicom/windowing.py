@@ -41,8 +41,7 @@ def gray_to_uint8(
     # a slice has a hundred times more pixels than different values
     possible = np.arange(lowest, highest + 1).astype(stored.dtype)
     levels = _shown(possible, dataset, is_inverted=is_inverted, index=index, fallback=fallback)
-    gray: NDArray[np.uint8] = levels[np.subtract(stored, lowest, dtype=np.intp)]
-    return gray
+    return np.asarray(levels[np.subtract(stored, lowest, dtype=np.intp)])
 
 
 def _shown(
