@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,9 @@ class LowerLayers:
         plain = self.cache(frames, folder / "lower-00.npy")
         if recipe.augmentation is None:
             return [plain]
-        views = augmented_views(frames, replace(recipe.augmentation, views=plan.cached_views), seed=recipe.seed)
+        views = augmented_views(
+            frames, recipe.augmentation.model_copy(update={"views": plan.cached_views}), seed=recipe.seed
+        )
         return [plain, *(self.cache(view, folder / f"lower-{n:02}.npy") for n, view in enumerate(views, start=1))]
 
     def cache(self, frames: NDArray[np.uint8], path: Path) -> Cached:
