@@ -29,6 +29,7 @@ from braintumor.registry import model_versions, retention
 from braintumor.review.images import frame_png
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
+from braintumor.signed_get import SignedGet
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import record_model
@@ -66,19 +67,28 @@ def is_allowed(role: str, action: str, resource: str) -> bool:
 def requests(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Requests:
     """Record the S3 requests of this process, as permission and resource."""
     recorded: Requests = set()
-    scans, make = S3Uri.parse(settings.require("scans_uri")).key, boto3.client
+    scans, make, signed_read = S3Uri.parse(settings.require("scans_uri")).key, boto3.client, SignedGet.read
+
+    def note(right: str, bucket: str, key: str) -> None:
+        path = "/" + key.replace(scans, "scans/") if key else ""
+        recorded.add((right, f"arn:aws:s3:::{bucket}{path}"))
+
+    def read(reader: SignedGet, bucket: str, key: str, **options: Any) -> bytes | None:
+        note("GetObject", bucket, key)
+        return signed_read(reader, bucket, key, **options)
 
     def client(*arguments: Any, **options: Any) -> Any:
         made = make(*arguments, **options)
 
         def record(params: dict[str, Any], model: Any, **_: Any) -> None:
-            key = params.get("Key", "").replace(scans, "scans/")
-            recorded.add((PERMISSIONS[model.name], f"arn:aws:s3:::{params['Bucket']}" + (f"/{key}" if key else "")))
+            if params.get("Key") != "k":  # SignedGet asks for the address of this key, and sends no request
+                note(PERMISSIONS[model.name], params["Bucket"], params.get("Key", ""))
 
         made.meta.events.register("provide-client-params.s3", record)
         return made
 
     monkeypatch.setattr(s3.boto3, "client", client)
+    monkeypatch.setattr(SignedGet, "read", read)
     return recorded
 
 

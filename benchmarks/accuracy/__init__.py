@@ -2,6 +2,7 @@
 
 import os
 
-# Use oneDNN's convolutions, and hide most of TensorFlow's start-up messages. See decision 0040.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+def use_onednn() -> None:
+    """Use oneDNN's convolutions in this process, before TensorFlow is imported. See decision 0040."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

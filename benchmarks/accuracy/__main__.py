@@ -18,6 +18,7 @@ from statistics import fmean
 
 import click
 
+from benchmarks.accuracy import use_onednn
 from benchmarks.accuracy.cells import Cell, Measurement, planned
 from benchmarks.accuracy.data import COUNT_FOLD, read_dataset
 from benchmarks.accuracy.results import Results
@@ -47,6 +48,7 @@ def main(
     only: str,
 ) -> None:
     """Measure every cell of the table on FOLDER."""
+    use_onednn()
     cache = cache.expanduser()
     cache.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(folder, patients)

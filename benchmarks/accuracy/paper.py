@@ -23,6 +23,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy import use_onednn
 from benchmarks.accuracy.data import Dataset, read_dataset
 from benchmarks.accuracy.feature_maps import Maps, feature_maps, pooled
 from braintumor.labels import CLASSES
@@ -86,6 +87,7 @@ def readings() -> Iterator[Reading]:
 @click.option("--only", default="", help="Regular expression. Train only the readings whose name it matches.")
 def main(*, folder: Path, weights: Path, cache: Path, results: Path, only: str) -> None:
     """Train every reading of every row on the files of FOLDER, and print the table."""
+    use_onednn()
     dataset, cache = read_dataset(folder, None), cache.expanduser()
     found: dict[str, dict[str, Any]] = json.loads(results.read_text()) if results.exists() else {}
     tasks = [(row, reading) for reading in readings() for row in ROWS]

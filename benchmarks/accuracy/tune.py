@@ -22,6 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.accuracy import use_onednn
 from benchmarks.accuracy.data import SplitBy, read_dataset
 from braintumor.dataset.splits.split import Split
 from braintumor.training.pretrained_weights import mirrored_name
@@ -63,6 +64,7 @@ def main(
     results: Path,
 ) -> None:
     """Train RECIPE_NAME on a fold of FOLDER, and print its figures on the validation images."""
+    use_onednn()
     recipe = Recipe.load(recipe_name).override(**tomllib.loads("\n".join(changes)))
     dataset = read_dataset(folder, patients)
     parts = dataset.fold(SplitBy.PERSONS, fold)

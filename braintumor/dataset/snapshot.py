@@ -16,6 +16,7 @@ from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.splits.grouping import DistinctImage
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import copy_rows, transaction
+from braintumor.db.statements import statement
 from braintumor.errors import DatasetError
 from braintumor.labels import CLASSES, TumorClass
 
@@ -192,16 +193,7 @@ def record_snapshot(connection: Connection, snapshot: Snapshot) -> None:
     its address.
     """
     connection.execute(
-        text("""
-        insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out, count_identified,
-            count_patient_identified, count_kept_from_test, exempt_classes)
-        values (:id, :source, :count_image, :count_copy, cast(:left_out as jsonb), :count_identified, :count_patient,
-            :kept_from_test, :exempt)
-        on conflict (snapshot_id) do update
-        set source_uri = excluded.source_uri, count_copy = excluded.count_copy, left_out = excluded.left_out,
-            count_identified = excluded.count_identified,
-            count_patient_identified = excluded.count_patient_identified,
-            count_kept_from_test = excluded.count_kept_from_test, exempt_classes = excluded.exempt_classes"""),
+        statement("dataset/record_snapshot"),
         {
             "id": snapshot.snapshot_id,
             "source": snapshot.source_uri,

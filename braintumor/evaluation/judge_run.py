@@ -18,6 +18,7 @@ from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.evaluate_model import Evaluator
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
@@ -258,15 +259,7 @@ class _Run:
         """Store a verdict, and return the stored verdict, which a concurrent gate can have stored first."""
         with transaction(self.engine) as connection:
             connection.execute(
-                text("""
-                insert into gate_verdict
-                    (run_key, model_version_id, champion_model_version_id, reference_model_version_id, is_passed, rules,
-                     summary, count_judged, champion_optimism)
-                values
-                    (:run_key, :model, :champion,
-                     (select model_version_id from model_version where model_name = :reference), :is_passed,
-                     cast(:rules as jsonb), :summary, :count_judged, :champion_optimism)
-                on conflict (run_key, champion_model_version_id) do nothing"""),
+                statement("evaluation/record_verdict"),
                 {
                     "run_key": self.run_key,
                     "model": candidate.model_version_id,

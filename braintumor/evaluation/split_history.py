@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import Connection, text
 
+from braintumor.db.statements import statement
 from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS, selection_optimism
 from braintumor.evaluation.metrics.significance import ImagePredictions
 from braintumor.registry.model_versions import ModelVersion
@@ -35,24 +36,7 @@ def judged_candidates(connection: Connection, candidate: ModelVersion, *, same_s
         same_share: share of the candidate's test images from which another test split counts as the same.
     """
     rows = connection.execute(
-        text("""
-        with own as (
-            select image_sha256, label from snapshot_image where snapshot_id = :snapshot and split = 'test'
-        ),
-        same_split as (
-            select snapshot_id
-            from snapshot_image
-            join own using (image_sha256, label)
-            where split = 'test'
-            group by snapshot_id
-            having count(*) >= :share * (select count(*) from own)
-        )
-        select model_version_id, max(judged_at) >= now() - interval '365 days' as is_recent
-        from gate_verdict
-        join model_version using (model_version_id)
-        join training_run using (training_run_id)
-        where snapshot_id in (select snapshot_id from same_split)
-        group by model_version_id"""),
+        statement("evaluation/judged_candidates"),
         {"snapshot": candidate.snapshot_id, "share": same_share},
     ).all()
     recent = {row.model_version_id for row in rows if row.is_recent} | {candidate.model_version_id}

@@ -22,7 +22,7 @@ NO_PERSON = "no answer"
 class ApprovalDecision:
     """The decision on a candidate: ``answer`` is ``approve`` or ``reject``.
 
-    If nobody decides in time, ``person`` is ``NO_PERSON`` and ``answer`` is ``reject``. ``is_new`` is false if an
+    If the time runs out, ``person`` is ``NO_PERSON`` and ``answer`` is ``reject``. ``is_new`` is false if an
     earlier call recorded the decision already.
     """
 

@@ -25,7 +25,7 @@ class StoreWithPause(ObjectStore):
     """List like S3, and call ``before`` and ``after`` around a listing."""
 
     def __init__(self, store: ObjectStore, *, before: Callable[[], None], after: Callable[[], None]) -> None:
-        super().__init__(store._client, endpoint=store._endpoint)
+        super().__init__(store._client, endpoint=store._endpoint, credentials=None)
         self._before, self._after = before, after
 
     def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:

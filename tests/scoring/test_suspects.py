@@ -17,7 +17,6 @@ def claim(*, attempt: int, after_crash: bool, count: int = 1_000, **isolated: in
             scan_id=number,
             location=S3Uri(bucket="b", key=str(number)),
             etag="e",
-            size_bytes=1,
             isolated_attempts=isolated.get(f"scan_{number}", 0),
         )
         for number in range(count)

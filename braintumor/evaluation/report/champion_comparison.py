@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.report.formatting import figure
 from braintumor.evaluation.store import load_evaluation
@@ -98,7 +99,7 @@ def compare_on(
         snapshot_id=snapshot_id,
         rows=metric_differences(ours, theirs),
         count_image=ours.count,
-        count_changed=connection.execute(text(_COUNT_CHANGED), values).scalar_one(),
+        count_changed=connection.execute(statement("evaluation/count_changed_predictions"), values).scalar_one(),
     )
 
 
@@ -115,17 +116,3 @@ def metric_differences(candidate: Evaluation, champion: Evaluation) -> tuple[Met
 _CHAMPION = """
     select champion_model_version_id from gate_verdict
     where model_version_id = :model order by gate_verdict_id desc limit 1"""
-
-_COUNT_CHANGED = """
-    with predicted as (
-        select evaluation.model_version_id, test_prediction.image_sha256, test_prediction.predicted_class
-        from test_prediction
-        join evaluation using (evaluation_id)
-        where evaluation.snapshot_id = :snapshot and evaluation.split = 'test'
-    )
-    select count(*)
-    from (select image_sha256, predicted_class from predicted where model_version_id = :ours) as ours
-    full join (select image_sha256, predicted_class from predicted where model_version_id = :theirs) as theirs
-        using (image_sha256)
-    where ours.predicted_class is distinct from theirs.predicted_class"""
-"""An image that only one of the two models has predicted counts as changed."""
