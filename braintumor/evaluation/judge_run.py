@@ -72,9 +72,10 @@ def judge_run(
         verify: function that checks the candidate's files.
 
     Returns:
-        A dictionary with the keys ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (whether this call
-        judged the candidate), ``reasons`` (of the failed rules), ``summary`` (one sentence), ``markdown`` (text for the
-        approver) and ``report_uri`` (page that compares the models of the run).
+        A dictionary. Its values ``gate_verdict_id`` and ``model_name`` identify the verdict and the candidate.
+        ``is_passed`` is the decision, and ``summary`` the decision in one sentence. ``reasons`` has the reasons of the
+        failed rules. ``is_new`` is true if this call judged the candidate. ``markdown`` is the text for the approver.
+        ``report_uri`` is the address of the page that compares the models of the run.
 
     Raises:
         EvaluationError: no recipe of the run has an evaluated model.

@@ -96,7 +96,7 @@ def summary(preview: FlipPreview) -> str:
 def headline(preview: FlipPreview, *, address: str = "") -> str:
     """Return one sentence with the number of changed predictions of each kind.
 
-    If ``address``, the URL of the page, is given, each kind is a Markdown link to its section of the page.
+    If ``address`` is the URL of the page, each kind is a Markdown link to its section of the page.
     """
     if preview.why_nothing:
         return f"Nothing to compare: {preview.why_nothing}."
@@ -119,7 +119,7 @@ def _compared_scans(preview: FlipPreview) -> str:
 def kinds(flips: Flips, *, address: str = "") -> str:
     """Return the number of flips of each kind that occurs, the most severe first: ``3 tumor to normal, ...``.
 
-    If ``address``, the URL of the page, is given, each number is a Markdown link to its section of the page.
+    If ``address`` is the URL of the page, each number is a Markdown link to its section of the page.
     """
     counts = {kind: f"{count:,} {kind.value}" for kind, count in flips.by_kind.items() if count}
     return ", ".join(f"[{words}]({address}#{section_id(kind)})" if address else words for kind, words in counts.items())

@@ -1,9 +1,9 @@
 """Find and delete the files of old candidates that were never used for scoring.
 
-The files of champions, former champions, reference models of the gate, and models with a scoring run or a prediction
-are kept forever. The files of a model are also kept while another model that was exported from it has files. Other
-files are kept for some days after training, and after the gate passed the model. Reports, model cards, plots and the
-model's row are never deleted.
+The files of champions, former champions and reference models of the gate are kept forever. So are the files of models
+with a scoring run or a prediction. The files of a model are also kept while another model that was exported from it has
+files. Other files are kept for some days after training, and after the gate passed the model. Reports, model cards,
+plots and the model's row are never deleted.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ class Opinion:
 class ShownFrame:
     """Hold the data of a frame on the review page. A blind frame has no ``opinion``, ``predictions`` and ``reviews``.
 
-    ``slices`` has (scan ID, frame index) of each frame of the same DICOM series, or of the same file if there is no
-    series. Predictions and reviews are newest first.
+    ``slices`` has (scan ID, frame index) of each scored frame of the same DICOM series. Without a series, it has those
+    of the same file. Predictions and reviews are newest first.
     """
 
     scan_id: int

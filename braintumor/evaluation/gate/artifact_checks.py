@@ -65,9 +65,10 @@ from braintumor.training.recipe import STRIDE
 _SEEDS = (0, 1)
 _HEADS = len(_SEEDS) * len(CLASSES)
 _LEAST_SPREAD = 1e-3
-"""Smallest allowed value of the widest range (maximum minus minimum over the phantoms) of a class probability.
+"""Smallest allowed range of a class probability over the phantoms, for the class with the widest range.
 
-A model with a constant output has a range of 0. A model that was trained on phantoms has a range of nearly 1.
+The range is the maximum minus the minimum. A model with a constant output has a range of 0. A model that was trained
+on phantoms has a range of nearly 1.
 """
 _SUM_TOLERANCE = 1e-3
 _EXPLAINED = 1e-3
@@ -134,7 +135,7 @@ def require_valid_artifact(settings: Settings, model: ModelVersion) -> None:
 
 
 def fixed_frames(size: int) -> NDArray[np.uint8]:
-    """Return the frames that the checks let the model predict, uint8 (N, size, size, 3), with ``size`` in pixels.
+    """Return the frames that the model predicts in the checks, uint8 (N, size, size, 3), with ``size`` in pixels.
 
     The frames are two phantoms (synthetic head images) of each class, one black frame and one white frame.
     """

@@ -2,8 +2,8 @@
 
 The gate lets each candidate lose a little accuracy against the champion. Over many promotions, the small losses add up
 (Feng, Emerson and Simon, "Approval policies for modifications to machine learning-based software as a medical device",
-Biometrics 2021, arXiv 1912.12413). Therefore the gate also compares each candidate with a reference model. Only a
-champion that is shown to be more accurate replaces the reference model, so losses against it cannot add up.
+Biometrics 2021, arXiv 1912.12413). Therefore the gate also compares each candidate with a reference model. The
+reference model stays the same until a champion is shown to be more accurate, or until a person names another model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def compare_with_reference(pair: PredictionPair, rules: GateRules) -> PairedTest
 def is_better(comparison: PairedTest) -> bool:
     """Return whether a model is more accurate than the reference model.
 
-    It is if the lower end of the confidence interval of the accuracy change is above 0.
+    The function requires that the lower end of the confidence interval of the accuracy change is above 0.
 
     Args:
         comparison: result of ``compare_with_reference``.

@@ -1,7 +1,8 @@
 """Estimate the accuracy on production scans from reviewed scans, and watch it for a drop.
 
-Only few scans are reviewed. Each reviewed scan has a known probability of its selection, for example 0.02 in the audit
-sample and 1 for a scan that every reviewer sees. The estimate weights each scan by the inverse of this probability.
+Only few scans are reviewed. The probability with which a scan is selected for review is known. It is, for example, 0.02
+in the audit sample and 1 for a scan that every reviewer sees. The estimate weights each reviewed scan by the inverse of
+its selection probability.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ MINIMUM_IMAGES = 20
 For 18 correct predictions of 19 images, the interval is 0.75 to 0.99, which is too wide to act on.
 """
 NOT_GIVEN = "not given"
-"""Name of the group of images that have no value of an attribute, which other images have."""
+"""Name of the group of images without a value of the attribute."""
 _PREDICTION = ("label", "predicted")
 
 

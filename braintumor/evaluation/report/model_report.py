@@ -131,7 +131,7 @@ class ModelReport:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Return those words of the status that are warnings, of ``overridden``, ``withdrawn`` and ``pruned``."""
+        """Return the warnings in the status: any of ``overridden``, ``withdrawn`` and ``pruned``."""
         return tuple(word for word in ("overridden", "withdrawn", "pruned") if word in self.status)
 
     @property

@@ -119,7 +119,7 @@ def _sample(frames: FrameArrays, outputs: Outputs, index: np.intp) -> Sample:
 
 
 def _first_of_each_class(labels: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return the positions of the first three images of each class. The images are in the random order of hashes."""
+    """Return the positions of the first three images of each class. The order by sha256 makes the choice unbiased."""
     by_class = [np.flatnonzero(labels == label)[: _SAMPLES // len(CLASSES)] for label in range(len(CLASSES))]
     return np.concatenate(by_class)
 
