@@ -85,7 +85,9 @@ class Comparison:
 
 
 def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
-    """Return the comparison of two models by their stored test predictions on the newest snapshot of both.
+    """Return the comparison of two models by their stored predictions of the same test images.
+
+    The images are those of the newest snapshot on whose test split both models were evaluated.
 
     Raises:
         EvaluationError: there is no such snapshot, or the two evaluations are of different images.

@@ -16,14 +16,17 @@ from braintumor.registry.model_versions import find_model, training_of
 
 
 def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
-    """Return ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy`` by epoch, counted from 1."""
+    """Return a DataFrame with the columns ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``, by epoch from 1."""
     frame = pd.DataFrame(training_of(engine, find_model(engine, model_name)).history)
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="epoch")
     return frame
 
 
 def evaluations(engine: Engine) -> pd.DataFrame:
-    """Return metrics and the number of accesses: one row per model, snapshot and split, newest first."""
+    """Return the metrics of all evaluations, with one row per model, snapshot and split, newest first.
+
+    The column ``count_access`` has the number of times that the model was evaluated on the split.
+    """
     query = """
         select model_name, recipe_name, initialization, evaluation.*,
             (select count(*) from test_set_access where test_set_access.evaluation_id = evaluation.evaluation_id)
@@ -37,7 +40,10 @@ def evaluations(engine: Engine) -> pd.DataFrame:
 
 
 def test_predictions(engine: Engine, model_name: str) -> pd.DataFrame:
-    """Return label, prediction, four probabilities and attributes of each test image of the model's snapshot."""
+    """Return label, predicted class, four probabilities and attributes of each test image, one row per image.
+
+    The images are those of the snapshot that the model was trained on.
+    """
     model = find_model(engine, model_name)
     query = """
         select test_prediction.*, snapshot_image.group_key, snapshot_image.attributes

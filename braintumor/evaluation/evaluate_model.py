@@ -47,7 +47,8 @@ class Evaluator:
     def evaluate_split(self, snapshot_id: str, split: Split, *, access_key: str) -> SplitEvaluation:
         """Predict every image of a split, record metrics, diagnostics and predictions, and return them.
 
-        A retry with the same ``access_key`` is not counted again as a test-set access.
+        ``access_key`` identifies the caller, such as a DAG run. An evaluation with a known key is a retry, and is not
+        counted again as a test-set access.
         """
         with writing_images(self.engine):
             snapshot = load_snapshot(self.engine, snapshot_id)
@@ -68,8 +69,9 @@ def evaluate_model(
 ) -> str:
     """Evaluate a model on validation and test, record the results, publish its report, and return its name.
 
-    ``name`` is the name or number of the model. A retry with the same ``access_key`` is not counted again as a test-set
-    access. ``progress`` receives one line per split, then the address of the report.
+    ``name`` is the name or number of the model. ``access_key`` identifies the caller, such as a DAG run. An evaluation
+    with a known key is a retry, and is not counted again as a test-set access. ``progress`` receives one line per
+    split, then the S3 address of the report.
     """
     evaluator = Evaluator.open(settings, name)
     engine, store, model = evaluator.engine, evaluator.store, evaluator.model
@@ -90,7 +92,7 @@ def evaluate_model(
 def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, access_key: str) -> SplitEvaluation:
     """Evaluate a model on the test split of another snapshot, for a comparison with the models of that snapshot.
 
-    An image never changes its split, so the model was not trained on a test image of any snapshot. A retry with the
-    same ``access_key`` is not counted again as a test-set access.
+    An image has the same split in every snapshot, so the model was not trained on a test image of any snapshot.
+    ``name`` and ``access_key`` are as for ``evaluate_model``.
     """
     return Evaluator.open(settings, name).evaluate_split(snapshot_id, Split.TEST, access_key=access_key)

@@ -1,7 +1,8 @@
 """Select the candidate of a retrain run by validation metrics, and judge the candidate by test metrics.
 
-A run has one candidate, which never changes. A verdict compares it with the champion of that time and with the
-reference model. The gate returns the stored verdict while the champion is the same, and judges again after a change.
+A retrain run has one candidate, which never changes. A verdict compares the candidate with the current champion and
+with the reference model. While the champion stays the same, the gate returns the stored verdict. If the champion has
+changed, the gate judges the candidate again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from braintumor.reports.paths import RUN_COMPARISON, run_page, write_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 Verify = Callable[[Settings, str], Sequence[RuleOutcome]]
-"""A function that checks the artifact of a model, given its name, as ``verify_in_subprocess`` does."""
+"""Type of a function that checks the files of the model with a given name, such as ``verify_in_subprocess``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +65,17 @@ def judge_run(
 ) -> dict[str, Any]:
     """Select the candidate of a retrain run, judge it, and publish the reports.
 
-    ``verify`` checks the candidate's artifact.
+    Args:
+        settings: connections to Postgres and S3, and the rule file.
+        run_key: key of the retrain run.
+        recipes: names of all recipes of the run. The text for the approver lists those without an evaluated model.
+        verify: function that checks the candidate's files.
 
     Returns:
-        A summary with these keys: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (whether this call
-        judged the candidate), ``reasons`` (of the failed rules), ``summary`` (in one sentence), ``markdown`` (for the
-        approver, also lists the recipes without an evaluated model), ``report_uri``.
+        A dictionary. Its values ``gate_verdict_id`` and ``model_name`` identify the verdict and the candidate.
+        ``is_passed`` is the decision, and ``summary`` the decision in one sentence. ``reasons`` has the reasons of the
+        failed rules. ``is_new`` is true if this call judged the candidate. ``markdown`` is the text for the approver.
+        ``report_uri`` is the address of the page that compares the models of the run.
 
     Raises:
         EvaluationError: no recipe of the run has an evaluated model.
@@ -97,7 +103,11 @@ def judge_run(
 
 
 def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]) -> int:
-    """Return the number of evaluated models. A recipe without one raises ``EvaluationError``."""
+    """Return the number of evaluated models of a retrain run, and require one for each of ``recipes``.
+
+    Raises:
+        EvaluationError: a recipe has no evaluated model.
+    """
     models = _evaluated_models(database.connect(settings), run_key)
     missing = _missing(models, recipes)
     if missing:
@@ -109,7 +119,11 @@ def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]
 
 
 def find_judgment(engine: Engine, run_key: str, champion: ModelVersion | None) -> Judgment | None:
-    """Return the run's newest verdict that compares with ``champion`` or judges it, ``None`` without one."""
+    """Return the newest verdict of a retrain run that still applies, or ``None`` if there is no such verdict.
+
+    A verdict applies if it compared the candidate with ``champion``, or if the candidate has become ``champion``.
+    If ``champion`` is ``None``, a verdict without a champion applies.
+    """
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
@@ -188,7 +202,7 @@ class _Run:
     def _remember(
         self, candidate: ModelVersion, champion: ModelVersion | None, predictions: ImagePredictions, rules: GateRules
     ) -> tuple[SplitMemory, list[RuleOutcome]]:
-        """Return the memory of the candidate's test split, and the outcomes of the rules that use the memory."""
+        """Return what the gate remembers of the candidate's test split, and the outcomes of the rules that use it."""
         with transaction(self.engine) as connection:
             judged = judged_candidates(connection, candidate, same_share=rules.same_split_share)
             optimism: float | str = "there is no champion with predictions of these test images"
@@ -209,10 +223,10 @@ class _Run:
     def _compare_with_reference(
         self, candidate: ModelVersion, champion: ModelVersion | None, predictions: ImagePredictions, rules: GateRules
     ) -> tuple[ModelVersion, Sequence[RuleOutcome]] | str:
-        """Return the reference model and the outcomes of its rules, or why the comparison is not assessed.
+        """Return the reference model and the outcomes of the rules that compare the candidate with it.
 
-        Without a reference model, the champion becomes the reference model. A champion that is shown to be better
-        takes its place.
+        If the two cannot be compared, return a text that says why. If there is no reference model yet, the champion
+        becomes the reference model. A champion that is shown to be more accurate replaces the reference model.
         """
         snapshot_id = candidate.snapshot_id
         reference = find_reference(self.engine)
@@ -256,7 +270,7 @@ class _Run:
         return result.evaluation
 
     def record(self, candidate: ModelVersion, champion: ModelVersion | None, verdict: Verdict) -> Judgment:
-        """Store a verdict, and return the stored verdict, which a concurrent gate can have stored first."""
+        """Store a verdict, and return it. If a concurrent task has stored a verdict first, return that verdict."""
         with transaction(self.engine) as connection:
             connection.execute(
                 statement("evaluation/record_verdict"),
@@ -295,7 +309,10 @@ class _Run:
 
 
 def _markdown(judgment: Judgment, missing: Sequence[str], comparison: ChampionComparison | None) -> str:
-    """Return the text for the approver: the comparison with the champion, and last the rules."""
+    """Return the text for the approver, with the comparison with the champion and then the verdict.
+
+    ``missing`` has the names of recipes without an evaluated model.
+    """
     candidate = judgment.candidate
     words = escaped(recipe(candidate.recipe_name, candidate.recipe_override))
     parts = [

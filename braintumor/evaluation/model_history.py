@@ -28,7 +28,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSummary:
-    """Hold the main metrics of one evaluation. ``count_access`` is the number of accesses to the split so far."""
+    """Hold the main metrics of one evaluation. ``count_access`` counts the model's evaluations on the split so far."""
 
     snapshot_id: str
     split: str
@@ -44,7 +44,7 @@ class EvaluationSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class TestSetAccess:
-    """Hold one evaluation on a test split. A retry has the same ``access_key`` and is not counted again."""
+    """Hold one evaluation on a test split. A retry of the evaluation has the same ``access_key`` and adds no entry."""
 
     snapshot_id: str
     access_key: str
@@ -53,7 +53,7 @@ class TestSetAccess:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedVerdict:
-    """Hold one verdict of the gate. ``champion`` is the name of the compared model, if there was one."""
+    """Hold one verdict of the gate. ``champion`` names the champion of the comparison, ``None`` if there was none."""
 
     run_key: str
     champion: str | None

@@ -1,4 +1,7 @@
-"""Read from Postgres which candidates the gate has judged on one test split, and how optimistic its figures are."""
+"""Find the candidates that the gate has judged on one test split, and the resulting optimism of test accuracies.
+
+The optimism of an accuracy is its expected excess over the true accuracy, because models were selected on the split.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from braintumor.registry.model_versions import ModelVersion
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCandidates:
-    """Hold the numbers of the candidates that the gate has judged on one test split, with the present candidate.
+    """Hold the candidates that the gate has judged on one test split, including the present candidate.
 
     Attributes:
-        model_version_ids: the candidates.
-        count_year: number of the candidates with a verdict in the last 365 days.
+        model_version_ids: IDs of the candidates.
+        count_year: number of the candidates with a verdict in the last 365 days, including the present candidate.
     """
 
     model_version_ids: frozenset[int]
@@ -32,8 +35,8 @@ def judged_candidates(connection: Connection, candidate: ModelVersion, *, same_s
 
     Args:
         connection: connection with an open transaction.
-        candidate: the present candidate. It counts, also before its verdict is stored.
-        same_share: share of the candidate's test images from which another test split counts as the same.
+        candidate: the present candidate. The result includes it, even if its verdict is not stored yet.
+        same_share: another test split counts as the same if it has at least this share of the candidate's test images.
     """
     rows = connection.execute(
         statement("evaluation/judged_candidates"),
@@ -47,10 +50,10 @@ def judged_candidates(connection: Connection, candidate: ModelVersion, *, same_s
 def champion_optimism(
     connection: Connection, champion: ModelVersion, judged: SplitCandidates, predictions: ImagePredictions
 ) -> float | str:
-    """Return the largest expected excess of the champion's accuracy on a test split, or why it is not assessed.
+    """Return an upper limit for the optimism of the champion's test accuracy, or a text that says why it is unknown.
 
-    The champion was selected among models with results on the same images. The estimate is the optimism of the best
-    of these models, so it is an upper limit for the champion.
+    The champion was selected from models with predictions of the same images. The function estimates the optimism of
+    the best of these models, which is an upper limit for the champion.
 
     Args:
         connection: connection with an open transaction.
@@ -71,7 +74,10 @@ def champion_optimism(
 
 
 def _correct(connection: Connection, models: list[int], predictions: ImagePredictions) -> dict[int, list[bool]]:
-    """Return for each model with predictions of all images whether each prediction is correct, in the images' order."""
+    """Return whether each prediction is correct, by ID of the model, in the order of the images in ``predictions``.
+
+    A model without predictions of all these images is left out. ``models`` has the IDs of the models.
+    """
     rows = connection.execute(
         text("""
         select distinct on (model_version_id, image_sha256)

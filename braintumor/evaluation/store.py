@@ -1,4 +1,7 @@
-"""Write and load evaluations in Postgres: one per model, snapshot and split, with every test-set access."""
+"""Write evaluations to Postgres, and load them.
+
+There is one evaluation per model, snapshot and split. A new evaluation replaces it, and each access is recorded.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ _CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auroc", "support"
 
 @dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
-    """Hold the results of one model on one split. ``count_access`` is 0 before the results are recorded."""
+    """Hold the results of one model on one split.
+
+    ``count_access`` counts the evaluations of the model on the split. It is 0 before the results are recorded.
+    """
 
     frames: FrameArrays
     outputs: Outputs
@@ -42,7 +48,10 @@ class SplitEvaluation:
 def record_evaluation(
     connection: Connection, model: ModelVersion, snapshot_id: str, result: SplitEvaluation, *, access_key: str
 ) -> int:
-    """Write an evaluation, and return the number of evaluations of this model on this split so far."""
+    """Write an evaluation, and return the number of evaluations of this model on this split so far.
+
+    Evaluations with the same ``access_key`` count once, because they are retries.
+    """
     evaluation = result.evaluation
     evaluation_id: int = connection.execute(
         text(f"""
@@ -76,7 +85,7 @@ def record_evaluation(
 
 
 def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Evaluation | None:
-    """Load an evaluation, ``None`` if the model was never evaluated on that split of the snapshot."""
+    """Load the metrics of a model on a split of a snapshot, or ``None`` if the model was never evaluated on it."""
     head = connection.execute(
         text(f"""
         select evaluation_id, count_image, {", ".join(_METRICS)} from evaluation
@@ -107,7 +116,10 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
 def load_image_predictions(
     connection: Connection, model: ModelVersion, snapshot_id: str, split: str
 ) -> ImagePredictions:
-    """Load a model's predictions for a split, by sha256 of the image. Without an evaluation there are none."""
+    """Load a model's predictions for a split, by sha256 of the image.
+
+    The result is empty if the model was never evaluated on the split.
+    """
     rows = connection.execute(
         statement("evaluation/image_predictions"),
         {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
@@ -148,7 +160,7 @@ def load_diagnostics(connection: Connection, model: ModelVersion, snapshot_id: s
 
 
 def load_distance_bands(connection: Connection, model: ModelVersion, snapshot_id: str) -> list[DistanceBand]:
-    """Load the test accuracy by distance to the nearest training image, empty if distances were not stored."""
+    """Load the test accuracy by distance to the nearest training image. The list is empty if no distance is stored."""
     rows = connection.execute(
         text("""
         select nearest_distance, label = predicted_class as is_correct

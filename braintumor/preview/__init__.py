@@ -1,1 +1,1 @@
-"""Show which predictions would change if a candidate became champion. Shadow predictions are never shown as current."""
+"""Show which predictions would change if a candidate became champion."""

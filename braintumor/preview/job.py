@@ -1,4 +1,7 @@
-"""Create a flip preview: store shadow predictions, compare them with the champion's, and write the page."""
+"""Create a preview of flips, the frames whose predicted class would change if a candidate became champion.
+
+The module stores the candidate's shadow predictions, compares them with the champion's predictions, and writes a page.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,12 @@ def preview_candidate(
 ) -> dict[str, Any]:
     """Compare the candidate and the champion of a gate verdict, write the page, and return a summary.
 
-    The function compares the ``scans`` newest scans that the champion scored.
+    The function compares the ``scans`` newest scans that the champion scored. ``reports_url`` is the base URL of the
+    reports in Airflow. If it is empty, the Markdown text has no links.
 
     Returns:
-        A dictionary: ``markdown`` with links to the pages below ``reports_url``, ``summary`` as plain text,
-        ``page_uri``, ``count_compared`` and ``count_flip``.
+        A dictionary with the keys ``markdown`` (text for the approver), ``summary`` (plain text), ``page_uri``,
+        ``count_compared`` (number of compared frames) and ``count_flip`` (number of flips).
     """
     engine = database.connect(settings)
     with transaction(engine) as connection:
@@ -89,13 +93,13 @@ def make_preview(
     scans: int,
     run_key: str,
 ) -> PreviewResult:
-    """Compare the predictions of two models, write the run's page, and return the preview.
+    """Compare the predictions of two models, write the page of the retrain run, and return the preview.
 
     The ``scans`` newest scans that ``champion`` scored are compared. ``run_key`` identifies the retrain run.
 
     Raises:
         ModelIntegrityError: the candidate's files do not match the registry.
-        ObjectStoreUnreachableError: S3 is unreachable. The committed shadow predictions are kept.
+        ObjectStoreUnreachableError: S3 is unreachable. The shadow predictions committed before are kept.
     """
     store, page_uri = ObjectStore.connect(settings), run_page(settings, run_key, FLIP_PREVIEW)
     with writing_images(engine):

@@ -1,6 +1,7 @@
 """Render the flip preview: a few lines of Markdown for the approver, and one page with images of patients.
 
-Only the access-checked route of Airflow's plugin serves the page. It names scans by their IDs, never by object keys.
+A flip is a frame whose predicted class changes. Airflow's plugin serves the page only to readers with a permission. The
+page names scans by their IDs, never by object keys.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ class FlipWithImages:
 
 
 def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScanObject]) -> Iterator[FlipWithImages]:
-    """Read the scans of the flips again, a few at a time, and yield the flips with their images."""
+    """Read the files of the flips again from S3, a few at a time, and yield each flip with its images.
+
+    ``scans`` must contain the scan of each flip.
+    """
     by_id = {scan.scan_id: scan for scan in scans}
 
     def draw(flip: Flip) -> FlipWithImages:
@@ -74,7 +78,10 @@ def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScanO
 
 
 def flip_page(preview: FlipPreview, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
-    """Return the page of a flip preview as HTML. ``shown`` has the flips with images, the most severe first."""
+    """Return the page of a flip preview as HTML. ``shown`` has the flips with images, the most severe first.
+
+    ``run_key`` identifies the retrain run. ``created`` is the time of creation as text.
+    """
     template = flip_templates().get_template("flip_preview.html")
     return template.render(
         preview=preview, shown=list(shown), run_key=run_key, created=created, summary=summary(preview)
@@ -87,9 +94,9 @@ def summary(preview: FlipPreview) -> str:
 
 
 def headline(preview: FlipPreview, *, address: str = "") -> str:
-    """Return one sentence on the number of changes.
+    """Return one sentence with the number of changed predictions of each kind.
 
-    With the URL ``address`` of the page, the kinds are Markdown links.
+    If ``address`` is the URL of the page, each kind is a Markdown link to its section of the page.
     """
     if preview.why_nothing:
         return f"Nothing to compare: {preview.why_nothing}."
@@ -112,7 +119,7 @@ def _compared_scans(preview: FlipPreview) -> str:
 def kinds(flips: Flips, *, address: str = "") -> str:
     """Return the number of flips of each kind that occurs, the most severe first: ``3 tumor to normal, ...``.
 
-    With the URL ``address`` of the page, each number is a Markdown link to its section.
+    If ``address`` is the URL of the page, each number is a Markdown link to its section of the page.
     """
     counts = {kind: f"{count:,} {kind.value}" for kind, count in flips.by_kind.items() if count}
     return ", ".join(f"[{words}]({address}#{section_id(kind)})" if address else words for kind, words in counts.items())
@@ -124,11 +131,11 @@ def section_id(kind: FlipKind) -> str:
 
 
 def to_markdown(preview: FlipPreview, *, address: str = "", links: Mapping[str, str] | None = None) -> str:
-    """Return the Markdown that begins the approver's question.
+    """Return the Markdown text on the changes, which precedes the question to the approver.
 
     Args:
-        preview: the changes.
-        address: URL of the page, empty without links.
+        preview: the comparison of the candidate with the champion.
+        address: URL of the page with the flips. If it is empty, the text has no link to the page.
         links: URL of each further page, by the text of its link.
     """
     pages = {"All changes with images, the most severe first": address, **(links or {})}

@@ -1,7 +1,8 @@
 """Compare the predictions of two models frame by frame, and list the changes, the most severe first.
 
 A frame whose predicted class changes is a flip (Yan et al., Positive-Congruent Training, CVPR 2021). ``before`` is the
-current class, ``after`` that of the candidate or the rescoring model.
+class in the current prediction, or in the champion's. ``after`` is the class that the candidate or the rescoring model
+predicts.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Transition:
 
     @property
     def is_flip(self) -> bool:
-        """Check that the class changes."""
+        """Return whether the class changes."""
         return self.before is not self.after
 
     @property
@@ -61,8 +62,8 @@ class Transition:
 class Flip:
     """Hold one frame whose predicted class changes.
 
-    The maps are class activation maps of the model's own class, float16 (h, w), in logits. ``loss`` is the decrease of
-    the probability of the class ``before``.
+    ``before_map`` and ``after_map`` are activation maps of the predicted class, float16 (h, w), in logits.
+    ``loss`` is the decrease of the probability of the class ``before``.
     """
 
     scan_id: int
@@ -85,8 +86,8 @@ class Flip:
 class Flips:
     """Hold the result of a comparison of two models.
 
-    ``transitions`` has one entry per pair of classes, the most severe kinds first. ``flips`` has the most severe flips,
-    as many as a page shows.
+    ``transitions`` has one entry per pair of classes that occurs, the most severe kinds of change first. ``flips`` has
+    only the most severe flips, for a page.
     """
 
     transitions: Sequence[Transition] = ()
@@ -120,8 +121,8 @@ class Flips:
 class FlipPreview(Flips):
     """Hold the prediction changes that promoting a candidate would cause.
 
-    ``failures`` counts selected scans that could not be read again. ``why_nothing`` says why nothing was compared, or
-    is empty.
+    ``count_scan`` is the number of scans selected for the comparison. ``failures`` counts those that could not be read
+    again, by reason. If nothing was compared, ``why_nothing`` is a text that says why.
     """
 
     candidate: str
@@ -134,7 +135,10 @@ class FlipPreview(Flips):
 def compare(
     engine: Engine, *, champion: ModelVersion, candidate: ModelVersion, scan_ids: Sequence[int], shown: int
 ) -> Flips:
-    """Return the changes from the champion's predictions to the candidate's shadow predictions."""
+    """Return the changes from the champion's predictions to the candidate's shadow predictions.
+
+    ``scan_ids`` are the IDs of the compared scans. ``shown`` is the largest number of flips to return.
+    """
     values = {
         "champion": champion.model_version_id,
         "candidate": candidate.model_version_id,
@@ -144,10 +148,11 @@ def compare(
 
 
 def find_flips(engine: Engine, pairs: str, values: Mapping[str, object], *, shown: int) -> Flips:
-    """Return the count of every transition, and the ``shown`` most severe flips.
+    """Return the number of frames of each transition, and the ``shown`` most severe flips.
 
-    ``pairs`` is a file in ``sql/statements/``: a ``from`` clause with one row per frame and the parameters ``values``.
-    Its tables ``before_prediction`` and ``after_prediction`` are the two predictions of the frame.
+    ``pairs`` is the name of a file in ``sql/statements/`` that holds a ``from`` clause with one row per frame. The two
+    predictions of a frame have the aliases ``before_prediction`` and ``after_prediction``. ``values`` has the
+    parameters of the clause.
     """
     with transaction(engine) as connection:
         transitions = _transitions(connection, pairs, values)

@@ -1,6 +1,7 @@
-"""Score scans with a candidate, and store shadow predictions, which no reader of predictions sees.
+"""Score scans with a candidate, and store shadow predictions, which are never shown to reviewers.
 
-A retry scores only scans without shadow predictions. Each step commits in one transaction.
+The scans are scored in steps of limited size. Each step is committed in one transaction. A retry scores only scans
+without shadow predictions.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ def score_in_shadow(
     *,
     run_key: str,
 ) -> Counter[ReadFailure]:
-    """Write the shadow predictions of ``model`` for the scans, and return the number of unread scans per reason.
+    """Write the shadow predictions of ``model`` for the scans, and return how many scans could not be read, by reason.
 
-    ``loaded`` is the compiled ``model``. ``run_key`` identifies the retrain run.
+    ``loaded`` is ``model``, loaded for prediction. ``run_key`` identifies the retrain run.
 
     Raises:
         ObjectStoreUnreachableError: S3 delivered no scan of a whole step. The committed steps are kept.

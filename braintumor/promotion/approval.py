@@ -15,14 +15,14 @@ from braintumor.reports.paths import FLIP_PREVIEW, run_page
 from braintumor.s3 import ObjectStore
 
 NO_PERSON = "no answer"
-"""The text stored in place of a person's name if the approval task times out. A timeout is a rejection."""
+"""The text stored in place of a person's name if no person answers in time. Such a candidate counts as rejected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalDecision:
     """The decision on a candidate: ``answer`` is ``approve`` or ``reject``.
 
-    If the time runs out, ``person`` is ``NO_PERSON`` and ``answer`` is ``reject``. ``is_new`` is false if an
+    If no person answers in time, ``person`` is ``NO_PERSON`` and ``answer`` is ``reject``. ``is_new`` is false if an
     earlier call recorded the decision already.
     """
 
@@ -37,7 +37,7 @@ class ApprovalDecision:
 def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> ApprovalDecision:
     """Record the result of Airflow's approval task, and return it as a decision. A retry adds no second row.
 
-    ``approval`` has ``chosen_options``, ``responded_at`` and ``responded_by_user``.
+    ``approval`` is the result, with the keys ``chosen_options``, ``responded_at`` and ``responded_by_user``.
     """
     answer = "approve" if approval["chosen_options"] == ["Approve"] else "reject"
     person = person_of(approval) or NO_PERSON
@@ -68,6 +68,9 @@ def awaits_decision(settings: Settings, run_key: str) -> bool:
 
 
 def person_of(approval: Mapping[str, Any]) -> str | None:
-    """Return the person who decided, from the result of Airflow's approval task, or ``None`` after a timeout."""
+    """Return the person who decided, from the result of Airflow's approval task.
+
+    If no person decided in time, return ``None``.
+    """
     user = approval.get("responded_by_user") or {}
     return user.get("name") or user.get("id") or None

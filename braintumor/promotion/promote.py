@@ -31,9 +31,9 @@ def promote_candidate(
     """Promote the candidate of a gate verdict, and return whether this call promoted it. A retry changes nothing.
 
     Args:
-        settings: for Postgres, S3 and the cache folder.
+        settings: connections to Postgres and S3, and the cache folder.
         gate_verdict_id: number of the verdict.
-        approval: the result of Airflow's approval task. ``None`` without such a task.
+        approval: the result of Airflow's approval task, ``None`` if there was no such task.
         must_be_approved: whether the policy requires an approval.
         warn: called with a message for each report that cannot be refreshed. The promotion still succeeds.
 
@@ -82,8 +82,9 @@ def roll_back(
 ) -> Rollback:
     """Roll back to an earlier champion, and refresh the reports of the old and the new champion.
 
-    ``to`` names the target. Without it, the previous champion. ``with_withdrawal`` also withdraws the replaced
-    champion. ``warn`` receives a message for each report that cannot be refreshed.
+    ``to`` is the name of the earlier champion. If it is ``None``, the function chooses the previous champion, as
+    ``promotions.rollback`` does. ``with_withdrawal`` also withdraws the replaced champion. ``warn`` receives a message
+    for each report that cannot be refreshed.
 
     Raises:
         PromotionError: ``promotions.rollback`` refuses the rollback. The champion did not change.
@@ -105,7 +106,11 @@ def roll_back(
 
 
 def passed_verdict(engine: Engine, model: ModelVersion) -> int:
-    """Return the number of a model's newest gate verdict. Raises ``PromotionError`` unless it is a pass."""
+    """Return the number of a model's newest gate verdict.
+
+    Raises:
+        PromotionError: the gate never judged the model, or the newest verdict refused it.
+    """
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

@@ -8,8 +8,8 @@ Deleting this folder loses no data, because S3 has all registered models.
     training/NAME/      the checkpoints of an unfinished training
     .arriving-XXXX/     a download in progress
 
-A process cannot know that it is a model's last user, and a killed process cannot clean up. So each download of a model
-first deletes the entries that are unused for some days.
+Each download of a model first deletes the entries that were not used for some days. A process cannot delete its own
+entries, because another process may use them and because a killed process cannot clean up.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def model_folder(settings: Settings, model_name: str) -> Path:
 
 
 def training_folder(settings: Settings, recipe_name: str, digest: str) -> Path:
-    """Return the checkpoint folder of a training. ``digest`` differs between trainings of one recipe."""
+    """Return the checkpoint folder of a training. ``digest`` is a hash that differs between trainings of one recipe."""
     return _root(settings) / "training" / f"{recipe_name}-{digest}"
 
 

@@ -35,11 +35,11 @@ class ModelVersion:
 
     Attributes:
         recipe_override: values of the training that differ from the recipe file, by key.
-        initialization: origin of the initial weights: ``imagenet`` or ``random``.
+        initialization: origin of the initial weights: ``imagenet``, ``file`` or ``random``.
         image_size: S, height and width of a frame in pixels.
         artifact_uri: S3 prefix of the model's files.
         artifact_sha256s: hex sha256 of each registered file, by file name.
-        is_override: whether the model last became champion without a passed gate, or although it was withdrawn.
+        is_override: whether the model last became champion by an override, without a passed gate or after a withdrawal.
         pruned_at: time at which the model's files were deleted. ``None`` if the files are kept.
     """
 
@@ -64,7 +64,7 @@ class ModelVersion:
 
     @property
     def standing(self) -> str:
-        """Return the status as display text, such as ``champion, overridden``. Empty if no status applies."""
+        """Return the status as display text, such as ``champion, overridden``. It is empty if no status applies."""
         words = {
             "champion": self.is_champion,
             "former champion": self.has_been_champion and not self.is_champion,
@@ -82,8 +82,9 @@ class TrainingRecord:
     Attributes:
         run_key: key of the retrain run. A retry has the same key and so finds the models of the earlier attempt.
         history: metrics of each epoch, by metric name.
-        grouped_accuracy: accuracy of the frozen stage on the validation split, 0 to 1.
-        naive_accuracy: the same after a random split, which separates duplicates and neighboring slices.
+        grouped_accuracy: accuracy of a head on frozen features on the validation split, 0 to 1.
+        naive_accuracy: accuracy of such a head after a random split, which puts duplicates and neighboring slices into
+            both parts.
         initial_weights_sha256: sha256 of the file with the initial weights. ``None`` for random weights, and for
             weights that ``keras.applications`` downloaded.
         recipe_override: values of this training that differ from the recipe file, by key.
@@ -238,12 +239,12 @@ def register(
 
 
 def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> LoadedModel:
-    """Return a model that is ready to predict, with a compiled graph. Errors are those of ``fetch_model``."""
+    """Return a model that is ready to predict, with a compiled graph. It can raise the errors of ``fetch_model``."""
     return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artifact_sha256s))
 
 
 def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, also: Sequence[str] = ()) -> Path:
-    """Return the cache folder with the verified files that scoring needs, and with the files ``also``.
+    """Return the cache folder with the verified files that scoring needs, and with the registered files ``also``.
 
     If a file in the cache is missing or damaged, the function downloads the files from S3.
 
@@ -260,7 +261,7 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, 
 
 
 def require_whole(store: ObjectStore, settings: Settings, model: ModelVersion) -> None:
-    """Check that a model's files in S3, not in the cache, can be loaded. Errors are those of ``fetch_model``."""
+    """Check that a model's files in S3, not in the cache, can be loaded. It can raise the errors of ``fetch_model``."""
     with TemporaryDirectory(prefix="braintumor-verify-") as folder:
         load_model(store, replace(settings, cache_folder=folder), model)
 
@@ -272,7 +273,7 @@ def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
 
 
 def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
-    """Download and verify every registered file of a model. Errors are those of ``fetch_model``."""
+    """Download and verify every registered file of a model. It can raise the errors of ``fetch_model``."""
     _require_files(model)
     _fetch(store, S3Uri.parse(model.artifact_uri), folder, model.artifact_sha256s)
 

@@ -1,6 +1,6 @@
 """Promote, roll back and withdraw models, and read the append-only promotion history.
 
-Each change is one transaction under the promotion lock. So changes run one after the other, and a process that is
+Each change is one transaction that holds the promotion lock, so changes run one after the other. A process that is
 killed before the commit has changed nothing.
 """
 
@@ -53,7 +53,10 @@ class Rollback:
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentPredictions:
-    """The number of frames, and of their scans, whose current prediction is from one model."""
+    """The number of frames, and of their scans, whose current prediction is from one model.
+
+    A frame's current prediction is the one that counts, that of the latest scoring or rescoring run.
+    """
 
     count_frame: int
     count_scan: int
@@ -72,7 +75,10 @@ def promotion_events(engine: Engine, model: ModelVersion | None = None) -> list[
 
 
 def champion_at(engine: Engine, at: datetime) -> ModelVersion | None:
-    """Return the model that was champion at a time with a time zone, or ``None`` without a champion."""
+    """Return the model that was champion at the time ``at``, or ``None`` if there was no champion.
+
+    ``at`` must have a time zone.
+    """
     with transaction(engine) as connection:
         number = connection.scalar(text("select champion_at(:at)"), {"at": at})
     return None if number is None else find_model(engine, str(number))
@@ -100,8 +106,8 @@ def promote(
 ) -> bool:
     """Make ``model`` the champion by a new row in the promotion history, and return whether a row was added.
 
-    A retry with the same ``request_key`` adds no row. ``is_override`` allows a promotion without a passed gate, and of
-    a withdrawn model.
+    A retry with the same ``request_key`` adds no row. ``gate_verdict_id`` is the verdict that allows the promotion.
+    ``is_override`` records that no passed gate allows it, and permits the promotion of a withdrawn model.
 
     Raises:
         PromotionError: the champion is not the model that the gate compared with ``model``. Or ``model`` is
@@ -134,10 +140,10 @@ def rollback(
 ) -> Rollback:
     """Make an earlier champion the champion again, in one transaction.
 
-    The target ``to`` must be a former champion. By default it is the previous champion that is not withdrawn and that
-    no rollback undid. The function first downloads and loads its files. It changes nothing if the target is the
-    champion already, or if the promotion history has the ``request_key`` already. ``with_withdrawal`` also withdraws
-    the champion that the target replaces.
+    The target ``to`` must be a former champion. By default the target is the newest former champion that is not
+    withdrawn and that no rollback undid. The function first downloads and loads the target's files. It changes nothing
+    if the target is the champion already, or if the promotion history has the ``request_key`` already.
+    ``with_withdrawal`` also withdraws the champion that the target replaces.
 
     Raises:
         PromotionError: there is no earlier champion, or ``to`` was never champion or is withdrawn. Or the target's
@@ -177,10 +183,10 @@ def rollback(
 
 
 def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) -> bool:
-    """Withdraw a model, and return whether this is new. The model's predictions return to the worklist.
+    """Withdraw a model, and return whether this call withdrew it. The model's predictions return to the worklist.
 
-    Only an override can promote the model again. After the champion is withdrawn there is no champion, and no scoring
-    run starts until a promotion or a rollback.
+    Only an override can promote the model again. If the model is the champion, there is no champion afterwards. Then no
+    scoring run starts until a promotion or a rollback.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)
@@ -188,7 +194,7 @@ def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) ->
 
 
 def lock_promotions(connection: Connection) -> None:
-    """Take the promotion lock until the end of the transaction. Other changes wait for it, and readers do not."""
+    """Take the promotion lock until the end of the transaction. Other promotion changes wait, but readers do not."""
     advisory_lock(connection, "promotions")
 
 
@@ -200,7 +206,7 @@ def _is_recorded(connection: Connection, request: PromotionRequest) -> bool:
 
 
 def _step(connection: Connection, to: ModelVersion | None) -> tuple[int, int] | None:
-    """Return the model numbers of the champion and of the target. Return ``None`` if ``to`` is the champion already."""
+    """Return the numbers of the champion and of the rollback's target, ``None`` if ``to`` is the champion already."""
     rows = connection.execute(text("select action::text, model_version_id from promotion order by promotion_id")).all()
     withdrawn = set(connection.scalars(text("select model_version_id from withdrawn_model")))
     line = _line((row.action, row.model_version_id) for row in rows)

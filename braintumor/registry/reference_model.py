@@ -1,4 +1,4 @@
-"""Choose the gate's reference model, and read the choice in force."""
+"""Store and find the reference model, with which the gate compares each candidate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from braintumor.registry.model_versions import ModelVersion, find_model
 from braintumor.registry.promotions import lock_promotions
 
 GATE = "gate"
-"""Actor of a choice that the gate makes by its rule."""
+"""Actor that is stored if the gate, not a person, chose the reference model."""
 
 
 def find_reference(engine: Engine) -> ModelVersion | None:
-    """Return the reference model. Without a choice, or if the newest choice was withdrawn, return ``None``."""
+    """Return the reference model, or ``None`` if no model was chosen or if the chosen model is withdrawn."""
     with transaction(engine) as connection:
         number = connection.scalar(
             text("select model_version_id from reference_model order by reference_model_id desc limit 1")
@@ -27,13 +27,13 @@ def name_reference(engine: Engine, model: ModelVersion, *, actor: str, reason: s
     """Make ``model`` the reference model of the gate.
 
     Args:
-        engine: the database.
+        engine: engine of the Postgres database.
         model: the model.
-        actor: the person, or ``GATE``.
+        actor: name of the person who chose the model, or ``GATE``.
         reason: reason for the choice.
 
     Returns:
-        Whether a row was added. The model that is the reference already gets no second row.
+        Whether a row was added. No row is added if ``model`` is the reference model already.
 
     Raises:
         PromotionError: the model is withdrawn, or its files were pruned.

@@ -1,9 +1,9 @@
 """Find and delete the files of old candidates that were never used for scoring.
 
-The files of champions, former champions, reference models of the gate, and models with a scoring run or a prediction
-are kept forever. So are the files of a model while another model, exported from it, has its files. Other files are kept
-for some days after training, and after the gate passed the model. Reports, model cards, plots and the model's row are
-never deleted.
+The files of champions, former champions and reference models of the gate are kept forever. So are the files of models
+with a scoring run or a prediction. The files of a model are also kept while another model that was exported from it has
+files. Other files are kept for some days after training, and after the gate passed the model. Reports, model cards,
+plots and the model's row are never deleted.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from braintumor.s3 import ObjectStore, S3Uri
 
 DAYS = 90
 _DAYS_OF_APPROVAL = 7
-"""Days for which the files are kept after a passed gate. The approval task waits three days, and an operator may clear
-the task a little later."""
+"""Minimum number of days for which files are kept after the gate passed the model.
+
+The approval task waits three days, and an operator may clear the task a little later.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """The deletable or deleted files of one model. ``count_byte`` is their total size in bytes."""
+    """The files of one model that can be deleted or were deleted. ``count_byte`` is their total size in bytes."""
 
     model_name: str
     created_at: datetime
@@ -45,8 +47,9 @@ def prunable(engine: Engine, store: ObjectStore, *, older_than_days: int = DAYS)
 def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: int = DAYS) -> list[PruneResult]:
     """Delete the files of every deletable model, and return the models whose files were deleted.
 
-    The function first inserts a row per model into ``pruning``, under the promotion lock. So no pruned model can be
-    promoted. If the deletion is interrupted, the next call completes it.
+    The function holds the promotion lock and inserts a row per model into the table ``pruning``. A model with such a
+    row cannot be promoted. Then the function deletes the files. If it is interrupted, the next call completes the
+    deletion.
     """
     reason = f"never champion, no prediction, older than {older_than_days} days and no pending approval"
     with transaction(engine) as connection:

@@ -21,7 +21,7 @@ def error_page(status: int, detail: str, *, login: str = "", airflow: str = "/")
     Args:
         status: HTTP status.
         detail: what is wrong and what to do.
-        login: URL of the login page that leads back to the requested page, empty without a link.
+        login: URL of the login page that leads back to the requested page. If it is empty, the page has no such link.
         airflow: URL of Airflow.
     """
     template = page_environment(Path(__file__).with_name("templates")).get_template("error.html")

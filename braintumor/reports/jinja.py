@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 
 def page_environment(folder: Path) -> Environment:
-    """Return a Jinja environment that escapes every text and raises on unknown names.
+    """Return a Jinja environment that escapes every text and raises an error for an undefined variable.
 
     Templates of ``folder`` may extend ``base.html``. The filters ``png`` and ``jpeg`` turn image bytes into a data URI.
     """

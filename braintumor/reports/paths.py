@@ -1,6 +1,7 @@
 """Build the paths of report pages, and store pages in S3.
 
-A page has the same path below the prefix of all models in S3 and below the reports page in Airflow.
+A page has the same relative path in S3 and in Airflow. In S3 it is below the prefix of all models, in Airflow below the
+address of the reports.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ def run_path(run_key: str, page: str) -> str:
 
 
 def is_dag_run(run_key: str) -> bool:
-    """Return whether a retrain run is a DAG run, such as ``manual__2026-11-29``. A command's key has no ``__``."""
+    """Return whether the key of a retrain run is that of a DAG run, such as ``manual__2026-11-29``.
+
+    The key of a run that a command started contains no ``__``.
+    """
     return "__" in run_key
 
 
@@ -78,9 +82,18 @@ def publish_page(
     scan_ids: Iterable[int] = (),
     image_sha256s: Iterable[str] = (),
 ) -> None:
-    """Record the scans and labeled images that a page shows or names, then store the page (HTML) in S3.
+    """Record which scans and labeled images a page shows or names, then store the page (HTML) in S3.
 
-    The rows are committed first, so an erasure finds every page that is in S3. Rows of a replaced page stay.
+    The record is committed before the page is stored, so an erasure of a patient's data finds every page in S3. If the
+    page replaces an earlier page, the rows of the earlier page stay.
+
+    Args:
+        engine: engine of the Postgres database.
+        store: the S3 client.
+        address: S3 address of the page.
+        page: the HTML text.
+        scan_ids: IDs of the scans on the page.
+        image_sha256s: sha256s of the labeled images on the page.
     """
     values = {"page": str(address), "scans": list(scan_ids), "images": list(image_sha256s)}
     with transaction(engine) as connection:

@@ -1,1 +1,1 @@
-"""Show waiting frames to reviewers, and save their decisions."""
+"""Show reviewers the frames that wait for a review, and save the reviewers' decisions."""

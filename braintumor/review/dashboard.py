@@ -1,4 +1,7 @@
-"""Read the numbers of the dashboard: runs, predictions and agreement, each with a bounded number of rows."""
+"""Read the numbers of the dashboard: scoring runs, predictions, and agreement of reviewers with the model.
+
+Each query returns a limited number of rows.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ RUNS, WEEKS, MONTHS = 30, 12, 12
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Count how often reviewers agree with the predicted class, in a sample or a month: ``count_same`` of ``count``."""
+    """Count the frames on which reviewers agree with the predicted class, in the sample or month ``name``.
+
+    Reviewers agree on ``count_same`` of ``count`` frames.
+    """
 
     name: str
     count: int
@@ -26,20 +32,21 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Return the share of reviews that agree, from 0 to 1. It is 0 without reviews."""
+        """Return the share of frames on which reviewers agree, from 0 to 1. It is 0 if ``count`` is 0."""
         return self.count_same / self.count if self.count else 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the lower and the upper bound of the share's 95% confidence interval (Wilson)."""
+        """Return the lower and the upper bound of the share's 95% confidence interval (Wilson), for ``count`` > 0."""
         return wilson_interval(self.count_same, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftPoint:
-    """Hold the drift of a run: the larger stability index of class and confidence.
+    """Hold the drift of one scoring run against a reference.
 
-    ``place`` is its position, from 0.
+    ``index`` is the larger of two population stability indices, that of the class and that of the confidence.
+    ``reference`` describes the reference predictions. ``place`` is the run's position among the runs, from 0.
     """
 
     place: int
@@ -49,7 +56,7 @@ class DriftPoint:
 
     @property
     def is_of_test(self) -> bool:
-        """Check that the reference is the model's test split. Otherwise the reference is recent runs."""
+        """Return whether the reference is the model's test split. Otherwise the reference is recent runs."""
         return "test split" in self.reference
 
 
@@ -57,8 +64,9 @@ class DriftPoint:
 class Dashboard:
     """Hold the numbers of the dashboard. Runs, weeks and months are oldest first, ``champions`` newest first.
 
-    ``agreements`` are those in the audit sample and on the worklist, ``months`` those in the blind audit sample.
-    ``audit`` has the numbers of scans ``count_drawn``, ``count_read`` and ``count_settled``.
+    ``agreements`` has one entry for the audit sample and one for the worklist. ``months`` has one entry per month, for
+    the audit sample only. ``audit`` counts the scans of the audit sample. ``count_drawn`` counts all of them,
+    ``count_read`` those with a blind review, and ``count_settled`` those whose blind reviews give a finding.
     """
 
     runs: Sequence[Any]

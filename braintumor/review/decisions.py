@@ -1,4 +1,4 @@
-"""Save a reviewer's decision exactly once, and retract a reviewer's last decision."""
+"""Save each decision of a reviewer exactly once, and retract a reviewer's last decision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class ReviewDecision:
     """Hold a reviewer's decision about a frame.
 
     ``request_key`` is created with the page, so that a decision that is sent twice is stored once. ``model_version_id``
-    is the model of the current prediction then. ``seconds`` is the time from showing the page to the decision.
+    is the model whose prediction was current when the page was created. ``seconds`` is the time from showing the page
+    to the decision. ``session_id`` is ``None`` outside a review session.
     """
 
     request_key: str
@@ -35,7 +36,7 @@ class ReviewDecision:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedReview:
-    """Identify a saved review. ``is_blind`` means that the page hid the prediction, and can show it now."""
+    """Identify a saved review. If ``is_blind`` is true, the page hid the prediction before, and may show it now."""
 
     review_id: int
     is_blind: bool
@@ -51,10 +52,13 @@ class RetractedReview:
 
 
 def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> SavedReview:
-    """Save a reviewer's decision, and return the saved review. Purpose and blinding come from the database.
+    """Save a reviewer's decision, and return the saved review.
+
+    The function finds in Postgres for which purpose the frame was reviewed and whether its prediction was hidden.
 
     Raises:
-        ReviewError: the key belongs to another decision, the session to another person, or there is no such prediction.
+        ReviewError: the ``request_key`` belongs to another decision, the session belongs to another person, or there is
+            no such prediction.
     """
     seconds = None if decision.seconds is None else min(max(decision.seconds, 0.0), _MAX_SECONDS)
     values = {
@@ -83,7 +87,10 @@ def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> Sav
 
 
 def retract_review(engine: Engine, *, person: str) -> RetractedReview | None:
-    """Retract the person's last review by a row, and return it, or ``None`` if there is no review."""
+    """Retract the person's last review, and return its frame and session, or ``None`` if there is no review.
+
+    The review stays in Postgres. A new row marks it as retracted.
+    """
     with transaction(engine) as connection:
         row = connection.execute(statement("review/retract_last_review"), {"person": person}).one_or_none()
     if row is None:

@@ -8,7 +8,7 @@ from braintumor.labels import TumorClass
 
 
 class Finding(StrEnum):
-    """List the seven findings. The first four are the model's classes."""
+    """List the seven findings that a reviewer can select. The first four are the model's classes."""
 
     GLIOMA = "glioma"
     MENINGIOMA = "meningioma"
@@ -39,7 +39,7 @@ _WORDS = {
 
 
 def class_words(name: str) -> str:
-    """Return the name of a class on the page. ``normal`` only means none of the three tumors, not health."""
+    """Return the name of a class on the page. ``normal`` becomes "none of the three tumors"."""
     return Finding(TumorClass(name).value).words
 
 

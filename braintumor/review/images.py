@@ -63,12 +63,12 @@ def _frame(store: ObjectStore, uri: S3Uri, etag: str, frame_index: int, size: in
 
 @lru_cache(maxsize=2)
 def _object(store: ObjectStore, uri: S3Uri, etag: str) -> bytes:
-    """Return the bytes of an object from a cache, because the next slice is often in the same file."""
+    """Return the bytes of an object in S3, from a cache, because the next requested frame is often in the same file."""
     return store.read(uri, etag=etag, max_bytes=Limits().max_bytes)
 
 
 _thumbnail = lru_cache(maxsize=500)(_frame)
-"""Caches thumbnails. ``frame_png`` still checks the database each time."""
+"""Draw a frame as ``_frame`` does, with a cache. ``frame_png`` still checks in Postgres that the frame exists."""
 
 
 @lru_cache(maxsize=64)

@@ -34,7 +34,7 @@ def static_file(name: str) -> tuple[bytes, str] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Hold the user, the user's permission to review, and the base URL of the app behind Airflow's path."""
+    """Hold the user of a request, the user's permission to review, and the URL path of the app (``base``)."""
 
     person: str
     is_reviewer: bool
@@ -78,8 +78,8 @@ def frame_page(
 ) -> str:
     """Return the page of one frame (scan ID, frame index) as HTML, in a review session or from the worklist.
 
-    Outside a session, the links to the previous and the next frame use ``filters``. In ``viewer_url``, ``{study}`` is
-    replaced by the study's pseudonym.
+    Outside a session, the links to the previous and the next frame use ``filters``. ``viewer_url`` is the URL of an
+    image viewer. The function replaces ``{study}`` in this URL by the study's pseudonym.
 
     Raises:
         ReviewError: there is no such frame, or the person has no such session.
@@ -127,7 +127,7 @@ def frame_page(
 
 
 def dashboard_page(engine: Engine, *, base: str) -> str:
-    """Return the dashboard as HTML. ``base`` is the base URL of the app."""
+    """Return the dashboard as HTML. ``base`` is the URL path of the app in Airflow."""
     from braintumor.review.dashboard import load_dashboard  # imports scikit-learn, which the worklist does not need
 
     board = load_dashboard(engine)

@@ -1,4 +1,7 @@
-"""Plan a review session with a time budget, from the riskiest frames, the audit sample and a few repeats."""
+"""Plan a review session with a time budget, from the riskiest frames, the audit sample and a few repeated frames.
+
+The audit sample is a random sample of scans. A repeated frame is one that the same person has reviewed before.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,16 @@ _DEFAULT_SECONDS = 20.0
 """Seconds per frame, until a person has enough reviews to measure the person's own pace."""
 _AUDIT_SHARE, _REPEAT_SHARE = 0.2, 0.1
 _MIN_REPEAT_DAYS = 1
-"""Age in days from which a review can be repeated, so that the reviewer does not remember it."""
+"""Smallest age in days of a review whose frame may be repeated, so that the reviewer does not remember the review."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewSession:
-    """Hold the progress of a review session: frames in the session, frames with a review, seconds since the start."""
+    """Hold the progress of a review session.
+
+    ``minutes`` is the time budget, ``seconds`` the time since the start. ``count_item`` is the number of frames, and
+    ``count_reviewed`` the number of frames with a review.
+    """
 
     session_id: int
     minutes: int
@@ -61,7 +68,7 @@ def find_session(connection: Connection, session_id: int, *, person: str) -> Rev
 def next_item(
     connection: Connection, session_id: int, *, after: tuple[int, int] | None = None
 ) -> tuple[int, int] | None:
-    """Return (scan ID, frame index) of the next frame without a review, or ``None``.
+    """Return (scan ID, frame index) of the next frame without a review, or ``None`` if there is no other such frame.
 
     The search starts behind the frame ``after``, and continues at the beginning of the session.
     """
@@ -72,14 +79,20 @@ def next_item(
 
 
 def previous_item(connection: Connection, session_id: int, *, before: tuple[int, int]) -> tuple[int, int] | None:
-    """Return (scan ID, frame index) of the frame that precedes ``before``, reviewed or not, or ``None``."""
+    """Return (scan ID, frame index) of the frame that precedes ``before`` in the session, reviewed or not.
+
+    If ``before`` is the first frame of the session, return ``None``.
+    """
     values = {"session": session_id, "scan": before[0], "frame": before[1]}
     row = connection.execute(text(_PREVIOUS), values).one_or_none()
     return None if row is None else (row.scan_id, row.frame_index)
 
 
 def _mixed(connection: Connection, person: str, count: int) -> Sequence[dict[str, Any]]:
-    """Return up to ``count`` risky, audit and repeated frames, spread evenly. Risky frames replace missing others."""
+    """Return up to ``count`` frames for a session, the riskiest, audited and repeated frames spread evenly.
+
+    If there are too few audited or repeated frames, more of the riskiest frames replace them.
+    """
     share = {"audit": max(1, round(count * _AUDIT_SHARE)), "repeat": round(count * _REPEAT_SHARE)}
     older = {"person": person, "days": _MIN_REPEAT_DAYS, "limit": share["repeat"]}
     repeats = _items(connection.execute(statement("review/session_repeats"), older).all(), "repeat")

@@ -1,4 +1,4 @@
-"""Read the data of one frame for a reviewer. A blind frame hides its current prediction and its history."""
+"""Read the data of one frame for a reviewer. A blind frame is shown without its predictions and earlier reviews."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from braintumor.labels import CLASSES
 
 @dataclass(frozen=True, kw_only=True)
 class Opinion:
-    """Hold the current prediction of a frame, with probabilities in the order of ``CLASSES``."""
+    """Hold the current prediction of a frame, with probabilities in the order of ``CLASSES``.
+
+    ``reasons`` are the reasons for a review. ``second_class`` is the class that the run's second model predicts.
+    """
 
     predicted_class: str
     probabilities: tuple[float, ...]
@@ -27,8 +30,8 @@ class Opinion:
 class ShownFrame:
     """Hold the data of a frame on the review page. A blind frame has no ``opinion``, ``predictions`` and ``reviews``.
 
-    ``slices`` are (scan ID, frame index) of each frame of the series, or of the file. Predictions and reviews are
-    newest first.
+    ``slices`` has (scan ID, frame index) of each scored frame of the same DICOM series. Without a series, it has those
+    of the same file. Predictions and reviews are newest first.
     """
 
     scan_id: int
@@ -44,7 +47,7 @@ class ShownFrame:
 
     @property
     def is_blind(self) -> bool:
-        """Check that the prediction is hidden from the person."""
+        """Return whether the prediction is hidden from the person."""
         return self.opinion is None
 
 
@@ -75,11 +78,11 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
 
 
 def is_blind(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> bool:
-    """Check that the prediction of a frame is hidden from the person. ``is_reviewer`` is the permission to review.
+    """Return whether the prediction of a frame is hidden from a person. ``is_reviewer`` is the permission to review.
 
-    In the audit sample it is hidden from a reviewer until this reviewer has reviewed the scan. Other persons see it
-    after any review of the scan. A repeated frame of a session is hidden until the person has reviewed it in that
-    session, for at most a day. A retracted review counts as a review.
+    For a scan of the audit sample, the prediction is hidden from a reviewer until this reviewer has reviewed the scan.
+    Other persons see the prediction after any review of the scan. The prediction of a repeated frame is hidden until
+    the person has reviewed the frame in the session, for at most a day. A retracted review counts as a review.
     """
     values = {"scan": scan_id, "frame": frame_index, "person": person, "is_reviewer": is_reviewer}
     return bool(connection.scalar(statement("review/is_blind"), values))

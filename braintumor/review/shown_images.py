@@ -1,4 +1,4 @@
-"""Record which images were delivered to the review page, and check the record before a decision is saved."""
+"""Record which images were delivered to a review page, so that no person decides on an image that was not shown."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ NOT_SHOWN = (
 
 
 def record_shown(engine: Engine, *, request_key: str, scan_id: int, frame_index: int, person: str) -> None:
-    """Record that the image of a frame was delivered to the page with the key ``request_key``."""
+    """Record that the image of a frame was delivered to the person's page. ``request_key`` identifies the page."""
     values = {"key": request_key, "person": person, "scan": scan_id, "frame": frame_index}
     with transaction(engine) as connection:
         connection.execute(text(_RECORD), values)
 
 
 def may_review(engine: Engine, decision: ReviewDecision, *, person: str) -> bool:
-    """Check that the image of the frame was delivered to the page. The finding ``unusable_image`` needs no image."""
+    """Return whether the person may save the decision, because the image of the frame was delivered to the page.
+
+    The finding ``unusable_image`` may be saved without an image.
+    """
     if decision.finding is Finding.UNUSABLE_IMAGE:
         return True
     values = {"key": decision.request_key, "person": person, "scan": decision.scan_id, "frame": decision.frame_index}

@@ -1,8 +1,9 @@
-"""List the scans that wait for a review, the riskiest first, and separately the audit sample.
+"""List the scans that wait for a review, the riskiest first, and separately the scans of the audit sample.
 
-Each scan has one row, its riskiest frame, because a volume of sixty slices would hide other scans. A scan leaves the
-worklist when a reviewer has given a finding for one of its frames. A frame with different findings returns for a third
-reviewer.
+The audit sample is a random sample of scans, for which reviewers do not see the prediction. Each scan has one row, its
+riskiest frame, because a volume of sixty slices would hide other scans. A scan leaves the worklist when a reviewer has
+given a finding other than ``cannot_tell`` for one of its frames. If two reviewers give different findings for a frame,
+the frame returns for a third reviewer.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ class Filters:
 
     @property
     def is_audit(self) -> bool:
-        """Check that the list is the audit sample, which shows no prediction."""
+        """Return whether the filters select the audit sample, which hides the predictions."""
         return self.reason is ReviewReason.AUDIT_SAMPLE
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorklistItem:
-    """Hold a frame that waits for a review. The audit sample hides class, confidence, model and reasons."""
+    """Hold a frame that waits for a review.
+
+    For the audit sample, class, confidence and model are ``None`` and ``reasons`` is empty, because they are hidden.
+    """
 
     scan_id: int
     frame_index: int
@@ -52,7 +56,7 @@ class WorklistItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Hold the values that the filters offer."""
+    """Hold the days (UTC) and the names of models that the reviewer can select as filters."""
 
     days: Sequence[date]
     models: Sequence[str]
@@ -68,7 +72,8 @@ def list_worklist(engine: Engine, filters: Filters, *, person: str, count: int =
 def first_on_worklist(connection: Connection, filters: Filters, *, person: str, count: int) -> Sequence[Row[Any]]:
     """Return the first ``count`` waiting scans in the order of the worklist, one row per scan.
 
-    The query reads more than the beginning only if one scan or the person's own reviews fill it.
+    The function reads a few frames for each of the ``count`` scans from the beginning of the worklist. It reads more
+    only if these frames give too few scans. The cause is a scan with many frames, or many reviews by the person.
     """
     values = {
         "person": person,
@@ -91,7 +96,7 @@ def first_on_worklist(connection: Connection, filters: Filters, *, person: str, 
 
 
 def list_choices(engine: Engine) -> Choices:
-    """Return the days (UTC) with predictions, newest first, and the models of scoring runs."""
+    """Return the days with predictions, newest first, and the names of the models of scoring runs."""
     with transaction(engine) as connection:
         days = connection.scalars(statement("review/days_with_predictions")).all()
         models = connection.scalars(text(_MODELS)).all()
@@ -101,9 +106,10 @@ def list_choices(engine: Engine) -> Choices:
 def neighbors(
     connection: Connection, filters: Filters, *, person: str, scan_id: int, frame_index: int
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Return the waiting frames (scan ID, frame index) before and after a frame, ``None`` at an end of the worklist.
+    """Return the waiting frames (scan ID, frame index) before and after a frame in the order of the worklist.
 
-    If the frame no longer waits, the result is ``None`` and the first waiting frame.
+    At an end of the worklist, the missing frame is ``None``. If the frame no longer waits, the function returns
+    ``None`` and the first waiting frame.
     """
     rows = first_on_worklist(connection, filters, person=person, count=_NEIGHBORS)
     order = [(row.scan_id, row.frame_index) for row in rows]

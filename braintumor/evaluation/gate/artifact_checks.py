@@ -1,18 +1,18 @@
 """Check that a registered model's artifact is complete and predicts correctly.
 
-The checks run in this order, each with a reason:
+The checks run in this order. The outcome of each check has a reason.
 
 ::
 
     artifact_whole    S3 has every registered file, with the sha256 of the registry
-    class_order       the manifest lists the classes in the order of ``labels.CLASSES``
-    manifest_matches  manifest and registry agree, and this library version has the preprocessing of the model
+    class_order       the manifest ``model.json`` lists the classes in the order of ``labels.CLASSES``
+    manifest_matches  manifest and registry agree, and this library version preprocesses frames as the model needs
     graph_loads       OpenVINO reads and compiles the graph
     input_size        the graph takes uint8 frames of the registered size
     output_shapes     probability, activation map and embedding have the right shapes
-    reference_fits    reference embeddings, if there are any, have the width of the graph's embedding
+    reference_fits    embeddings for the out-of-distribution score, if any, have the width of the graph's embedding
     answers_finite    outputs contain no NaN and probabilities sum to 1, also for a black and a white frame
-    answers_vary      phantoms of different classes and seeds get different predictions
+    answers_vary      phantoms (synthetic head images) of different classes and seeds get different predictions
     map_explains      softmax(mean(activation map) / temperature) equals the probability
     graph_parity      the graph predicts what Keras predicts with the registered weights. An int8 export is compared
                       with its parent model instead
@@ -65,17 +65,21 @@ from braintumor.training.recipe import STRIDE
 _SEEDS = (0, 1)
 _HEADS = len(_SEEDS) * len(CLASSES)
 _LEAST_SPREAD = 1e-3
-"""Minimum range (largest minus smallest value) of a probability over the phantoms. A constant model has 0.
+"""Smallest allowed range of a class probability over the phantoms, for the class with the widest range.
 
-A model that was trained on phantoms has nearly 1.
+The range is the maximum minus the minimum. A model with a constant output has a range of 0. A model that was trained
+on phantoms has a range of nearly 1.
 """
 _SUM_TOLERANCE = 1e-3
 _EXPLAINED = 1e-3
-"""Largest allowed difference between a probability and the probability from the activation map. Usual: 1e-5."""
-_INT8 = 0.05
-"""Largest allowed mean difference between the probabilities of an int8 export and those of its parent.
+"""Largest allowed difference between the graph's probability and the one computed from the activation map.
 
-``model quantize`` bounds the number of changed predictions.
+The usual difference is 1e-5.
+"""
+_INT8 = 0.05
+"""Largest allowed mean difference between the probabilities of an int8 export and those of its parent model.
+
+The command ``model quantize`` also limits the share of changed predictions.
 """
 
 
@@ -85,7 +89,8 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
     Args:
         settings: connections to Postgres and S3.
         name: name or number of the model.
-        with_keras: compare the graph with Keras. An int8 export is always compared with its parent instead.
+        with_keras: whether to compare the graph's outputs with those of Keras. An int8 export is always compared with
+            its parent model instead.
 
     Raises:
         ConfigurationError: ``with_keras`` is set, and TensorFlow is not installed.
@@ -130,9 +135,9 @@ def require_valid_artifact(settings: Settings, model: ModelVersion) -> None:
 
 
 def fixed_frames(size: int) -> NDArray[np.uint8]:
-    """Return the frames of the checks, uint8 (N, size, size, 3), with ``size`` in pixels.
+    """Return the frames that the model predicts in the checks, uint8 (N, size, size, 3), with ``size`` in pixels.
 
-    The frames are two phantoms of each class, one black frame and one white frame, in this order.
+    The frames are two phantoms (synthetic head images) of each class, one black frame and one white frame.
     """
     heads = [letterbox(draw(label, seed=seed).pixels, size=size) for seed in _SEEDS for label in CLASSES]
     return np.stack([*heads, np.zeros_like(heads[0]), np.full_like(heads[0], 255)])
@@ -142,8 +147,8 @@ def fixed_frames(size: int) -> NDArray[np.uint8]:
 class _Artifact:
     """Hold the downloaded files of a model and the model's registry entry, and run the checks.
 
-    A passed check returns its reason. A failed check raises ``ModelIntegrityError`` with its reason, or returns a
-    failed outcome.
+    A check that measures a value returns a ``RuleOutcome``. Any other check returns the reason why it passed, or raises
+    ``ModelIntegrityError`` with the reason why it failed.
     """
 
     store: ObjectStore

@@ -26,7 +26,7 @@ from braintumor.labels import CLASSES, TUMORS, TumorClass
 from braintumor.markdown import escaped, table
 
 DIFFERS_FROM_CHAMPION = "differs_from_champion"
-"""Name of the rule that refuses a candidate with the champion's files."""
+"""Name of the rule that refuses a candidate whose files are identical to the champion's files."""
 _ROUNDING = 1e-9
 """Tolerance for binary fractions: 0.92 - 0.90 is slightly above 0.02, and must pass a bound of 0.02."""
 
@@ -59,7 +59,7 @@ class Verdict:
         rules_version: version of the rule file.
         rules: the outcome of every rule and check.
         summary: one sentence for people.
-        memory: what the gate remembers of the test split, ``None`` if it was not read.
+        memory: the reference model and the numbers of candidates judged on the test split, ``None`` if not loaded.
     """
 
     passed: bool
@@ -90,7 +90,10 @@ class Verdict:
         )
 
     def to_markdown(self) -> str:
-        """Return the summary and the memory of the test split, then one table row per rule, the failed rules first."""
+        """Return the verdict as Markdown, with one table row per rule, the failed rules first.
+
+        The summary and the facts about the test split (``memory``) precede the table.
+        """
         outcomes = table(
             ["rule", "outcome", "value", "bound", "reason"],
             [
@@ -115,13 +118,13 @@ def judge(
 ) -> Verdict:
     """Return the verdict on a candidate, from its evaluation on the test split.
 
-    The candidate passes if all rules hold. The change rules compare the candidate with the champion. Without a champion
-    they do not apply, and the summary contains ``without_champion``. A value that is not a finite number fails every
-    rule that uses it, and the rule ``finite_figures``.
+    The candidate passes if all rules hold. If there is no champion, the rules that compare with the champion do not
+    apply, and the summary contains ``without_champion``. A value that is not a finite number fails every rule that uses
+    the value, and the rule ``finite_figures``.
 
     Args:
         candidate: the candidate's evaluation.
-        rules: the bounds.
+        rules: the gate rules with their bounds.
         champion: the champion's evaluation on the same images.
         pair: the predictions of both models, which prove that the images are the same. Without ``pair`` the rule
             ``same_test_images`` fails.
@@ -232,7 +235,7 @@ def _images_rule(candidate: Evaluation, bound: int) -> RuleOutcome:
 
 
 def _same_images(candidate: Evaluation, champion: Evaluation, pair: PredictionPair | None) -> RuleOutcome:
-    """Compare the sha256 and label of each image, and the number of images, in the two evaluations."""
+    """Return the outcome of the rule that both models were evaluated on the same images, by count, sha256 and label."""
     name, ours, theirs = "same_test_images", candidate.count, champion.count
     if pair is None:
         return _outcome(
@@ -252,7 +255,14 @@ def _same_images(candidate: Evaluation, champion: Evaluation, pair: PredictionPa
 
 
 def noninferiority_rule(comparison: PairedTest, margin: float) -> RuleOutcome:
-    """Return the outcome of the rule that the accuracy loss against the champion is within the margin."""
+    """Return the outcome of the rule that limits the candidate's loss of accuracy against the champion.
+
+    The rule passes if the lower end of the confidence interval of the change is ``-margin`` or more.
+
+    Args:
+        comparison: the paired test against the champion.
+        margin: largest allowed loss of accuracy, as a share.
+    """
     passed = comparison.low >= -margin - _ROUNDING
     low, limit = _distinct(comparison.low, -margin)
     verb = "reaches" if passed else "is below"
@@ -265,7 +275,7 @@ def noninferiority_rule(comparison: PairedTest, margin: float) -> RuleOutcome:
 
 
 def mcnemar_rule(comparison: PairedTest, significance: float, *, other: str = "champion") -> RuleOutcome:
-    """Return the outcome of McNemar's test.
+    """Return the outcome of McNemar's test, which fails if the candidate is significantly worse than the other model.
 
     Args:
         comparison: the paired test against the other model.
@@ -330,7 +340,7 @@ def _missing(value: float | None) -> str:
 
 
 def _distinct(value: float, bound: float) -> tuple[str, str]:
-    """Format two numbers with the same number of decimals, two to six: the fewest that show which number is larger."""
+    """Format two numbers with the fewest decimals, two to six, that show which number is larger."""
     for digits in range(2, 7):
         shown, limit = f"{value:.{digits}f}", f"{bound:.{digits}f}"
         if shown != limit or abs(value - bound) <= _ROUNDING:

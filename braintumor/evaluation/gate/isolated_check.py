@@ -23,8 +23,8 @@ _EXTERNAL_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
 def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ...]:
     """Run ``braintumor model verify NAME`` in a subprocess and return the outcome of each check.
 
-    The subprocess uses no GPU, because models are served on CPUs. If the subprocess crashes, the only
-    outcome is a failed ``graph_loads``.
+    The subprocess uses no GPU, because models are served on CPUs. If it crashes, for example with SIGSEGV, the
+    function returns one failed check, ``graph_loads``.
 
     Args:
         settings: settings of the subprocess.

@@ -12,9 +12,10 @@ from braintumor.evaluation.metrics.leakage import HASH_BITS, hashes_of
 
 
 def unseen_images(snapshot: Snapshot, evaluated: Collection[str]) -> RuleOutcome:
-    """Check that a model was evaluated on all test images of its snapshot, and on none near a training image.
+    """Check that a model was evaluated on all test images of its snapshot, and on no copy of a training image.
 
-    ``dataset.splits`` keeps related images in one split. This check tests the stored rows again.
+    A copy is an identical image, or a near-duplicate by perceptual hash. The package ``dataset.splits`` already keeps
+    such images in one split. This function checks the stored rows again.
 
     Args:
         snapshot: the snapshot that the model was trained on.

@@ -1,8 +1,9 @@
-"""Compare a candidate with the reference model, and limit the candidates of one test split.
+"""Compare a candidate with the reference model, and limit the number of candidates per test split and year.
 
-Each comparison with the last champion allows a small loss, and many small losses add up (Feng, Emerson and Simon,
-"Approval policies for modifications to machine learning-based software as a medical device", Biometrics 2021,
-arXiv 1912.12413). The reference model stays the same while champions change, so the losses cannot add up.
+The gate lets each candidate lose a little accuracy against the champion. Over many promotions, the small losses add up
+(Feng, Emerson and Simon, "Approval policies for modifications to machine learning-based software as a medical device",
+Biometrics 2021, arXiv 1912.12413). Therefore the gate also compares each candidate with a reference model. The
+reference model stays the same until a champion is shown to be more accurate, or until a person names another model.
 """
 
 from __future__ import annotations
@@ -15,26 +16,34 @@ _ROUNDING = 1e-9
 
 
 def compare_with_reference(pair: PredictionPair, rules: GateRules) -> PairedTest:
-    """Return the comparison of a model with the reference model, at the confidence of the rules.
+    """Return the paired test of a model against the reference model, with the confidence that the gate rules set.
 
     Args:
-        pair: the predictions of the model and, as ``champion``, of the reference model.
-        rules: the bounds.
+        pair: predictions of both models. The field ``champion`` has those of the reference model.
+        rules: the gate rules.
     """
     return paired_test(pair, confidence=rules.reference_confidence)
 
 
 def is_better(comparison: PairedTest) -> bool:
-    """Return whether a model is shown to be more accurate than the reference model."""
+    """Return whether a model is more accurate than the reference model.
+
+    The function requires that the lower end of the confidence interval of the accuracy change is above 0.
+
+    Args:
+        comparison: result of ``compare_with_reference``.
+    """
     return comparison.low > 0
 
 
 def reference_rules(comparison: PairedTest, rules: GateRules, *, reference: str) -> tuple[RuleOutcome, RuleOutcome]:
-    """Return the outcomes of the rules ``reference_noninferior`` and ``reference_mcnemar``.
+    """Return the outcomes of the two rules that compare a candidate with the reference model.
+
+    The rule ``reference_noninferior`` limits the loss of accuracy. The rule ``reference_mcnemar`` is McNemar's test.
 
     Args:
         comparison: result of ``compare_with_reference``.
-        rules: the bounds.
+        rules: the gate rules with their bounds.
         reference: name of the reference model.
     """
     passed = comparison.low >= -rules.reference_margin - _ROUNDING
@@ -53,11 +62,11 @@ def reference_rules(comparison: PairedTest, rules: GateRules, *, reference: str)
 
 
 def budget_rule(count_year: int, rules: GateRules) -> RuleOutcome:
-    """Return the outcome of the rule ``test_split_budget``.
+    """Return the outcome of the rule ``test_split_budget``, which limits the candidates per test split and year.
 
     Args:
-        count_year: number of candidates judged on the test split in the last 365 days, with the present one.
-        rules: the bounds.
+        count_year: number of candidates judged on the test split in the last 365 days, including the present one.
+        rules: the gate rules with their bounds.
     """
     limit = rules.candidates_per_year
     passed = count_year <= limit

@@ -28,12 +28,13 @@ class GateRules(RuleFile):
         maximum_calibration_error: largest expected calibration error.
         minimum_images_per_class: smallest number of test images of each class.
         noninferiority_margin: largest loss of accuracy against the champion, with 95% confidence.
-        significance: smallest allowed p value of McNemar's test against the champion.
+        significance: smallest allowed p value of McNemar's test against the champion, and against the reference model.
         maximum_class_recall_loss: largest loss of recall against the champion, for each class.
-        reference_margin: largest loss of accuracy against the reference model.
-        yearly_error: largest chance that one of a year's candidates passes with a larger loss against the reference.
+        reference_margin: largest loss of accuracy against the reference model, with ``reference_confidence``.
+        yearly_error: largest probability that one or more candidates of a year pass with a true loss above
+            ``reference_margin``.
         candidates_per_year: number of candidates that share ``yearly_error`` on one test split.
-        same_split_share: share of test images in common from which two test splits count as one.
+        same_split_share: smallest share of common test images for which two test splits count as the same split.
     """
 
     label = "gate"
@@ -60,8 +61,8 @@ class GateRules(RuleFile):
     def reference_confidence(self) -> float:
         """Return the one-sided confidence of each comparison with the reference model.
 
-        Each candidate of a year gets an equal share of the yearly error, so the chance of one or more errors is at most
-        their sum.
+        Each candidate of a year gets an equal share of ``yearly_error``. The probability of one or more errors is at
+        most the sum of the shares.
 
         Source: Dunn, "Multiple comparisons among means", JASA 1961 (the Bonferroni inequality).
         """

@@ -1,4 +1,4 @@
-"""Define what the gate remembers of a test split: its reference model and the candidates that it has judged."""
+"""Define what the gate remembers of a test split: the reference model and the numbers of judged candidates."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SplitMemory:
-    """Hold the memory of a test split at the time of one verdict.
+    """Hold what the gate remembers of a test split at the time of one verdict.
 
     Attributes:
-        count_judged: number of candidates that the gate has judged on this split, with the present one.
-        count_year: number of these candidates in the last 365 days.
-        reference: name of the reference model. ``None`` if the comparison with it is not assessed.
-        champion_optimism: largest expected excess of the champion's accuracy because of the repeated use of the split.
-            ``None`` if it is not assessed.
-        not_assessed: figures that are not assessed, each with its reason.
+        count_judged: number of candidates that the gate has judged on this split, including the present one.
+        count_year: number of candidates judged on this split in the last 365 days.
+        reference: name of the reference model. ``None`` if the candidate was not compared with it.
+        champion_optimism: upper limit of the amount by which repeated use of the split inflates the champion's
+            accuracy. ``None`` if there is no estimate.
+        not_assessed: name of each missing comparison or estimate, with the reason.
     """
 
     count_judged: int
@@ -26,7 +26,7 @@ class SplitMemory:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Return one sentence per fact, for people."""
+        """Return the content as sentences for people, one per fact."""
         candidates = "1 candidate" if self.count_judged == 1 else f"{self.count_judged} candidates"
         facts = [f"This test split has judged {candidates}, {self.count_year} in the last 365 days."]
         if self.reference is not None:

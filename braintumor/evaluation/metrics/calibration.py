@@ -15,7 +15,7 @@ from braintumor.errors import EvaluationError
 from braintumor.labels import CLASSES
 
 DEFAULT_BINS = 15
-"""As in Guo et al."""
+"""Number of bins between 0 and 1, as in Guo et al."""
 
 
 @dataclass(frozen=True, kw_only=True)

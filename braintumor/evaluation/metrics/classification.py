@@ -22,18 +22,18 @@ from braintumor.labels import CLASSES, TUMORS, TumorClass
 
 LEVEL = 0.95
 _SUM_TOLERANCE = 1e-3
-"""Largest allowed distance of a row sum from 1. Float16 outputs of four classes are within it."""
+"""Largest allowed difference between the sum of a row and 1. Rounding to float16 causes a smaller difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """Hold the metrics of one class against the three others, ``None`` where undefined.
+    """Hold the metrics of one class against the three others. An undefined metric is ``None``.
 
     Attributes:
         label: the class.
         precision: share of the images predicted as this class that have this label. If no image is predicted as
             this class, precision is 0. If the class has no images either, precision is ``None``.
-        recall: share of the images of this class that are predicted as this class: the sensitivity.
+        recall: share of the images of this class that are predicted as this class, also called sensitivity.
         specificity: share of the images of other classes that are not predicted as this class.
         f1: harmonic mean of precision and recall.
         support: number of images of this class.
@@ -63,7 +63,8 @@ class Evaluation:
         macro_recall: mean recall of the classes that have images: the balanced accuracy.
         macro_f1: mean F1 of the classes that have images.
         tumor_sensitivity: share of the tumor images that are predicted as any tumor, ``None`` without tumor images.
-        expected_calibration_error: mean distance of confidence and accuracy over 15 equal-width bins (Guo et al. 2017).
+        expected_calibration_error: mean absolute difference between confidence and accuracy in 15 equal-width bins,
+            weighted by number of images (Guo et al. 2017).
         log_loss: mean negative log-likelihood of the true class, in nats.
         per_class: metrics of each class, in the order of ``CLASSES``.
         confusion: counts (4, 4). Rows are true classes, columns are predicted classes.
@@ -161,7 +162,7 @@ def validate_predictions(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Check labels (N,) and probabilities (N, 4), and return them as int64 and float64.
 
-    The returned rows of probabilities are divided by their sums.
+    Each returned row of probabilities is scaled so that its sum is 1.
 
     Raises:
         EvaluationError: a shape, type or value is wrong. The message names the fault.

@@ -1,4 +1,7 @@
-"""Diagnose a model on one split: calibration, speed, occlusion, slices and nearest training images."""
+"""Measure more than accuracy on one split: calibration, speed, occlusion, slices and nearest training images.
+
+Occlusion hides parts of an image. A slice is a group of images with a common attribute.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ class Diagnostics:
 
 
 def timed_predict(model: LoadedModel, frames: NDArray[np.uint8]) -> tuple[Outputs, Throughput]:
-    """Return the outputs for ``frames``, uint8 (N, S, S, 3), N >= 1, and the speed of their prediction."""
+    """Return the model's outputs for ``frames``, uint8 (N, S, S, 3), N >= 1, and the speed of the prediction."""
     started = time.perf_counter()
     outputs = model.predict(frames)
     seconds = time.perf_counter() - started
@@ -79,7 +82,9 @@ def diagnose(
     outputs: Outputs,
     throughput: Throughput,
 ) -> Diagnostics:
-    """Return the diagnostics of a model on one split. Occlusion, slices and neighbors are for the test split only.
+    """Return the diagnostics of a model on one split: calibration error, speed, occlusion, slices and neighbors.
+
+    Occlusion, slices and neighbors are computed only for the test split.
 
     Args:
         model: the loaded model.

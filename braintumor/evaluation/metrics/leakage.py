@@ -1,8 +1,9 @@
 """Measure the distance of each test image to the nearest training image, and the accuracy by this distance.
 
-``dataset.splits.grouping`` keeps near-duplicates in one split. This module measures the remaining similarity. A model
-that is correct mostly near training images has memorized the training images. The report also shows the accuracy of the
-frozen stage with a random split (``training.random_split_baseline``).
+The distance is the number of different bits of two perceptual hashes. ``dataset.splits.grouping`` keeps near-duplicates
+in one split. This module measures the remaining similarity. A model that is correct mostly near training images has
+memorized the training images. For comparison, the report also shows the accuracy of a head on frozen features with a
+random split (``training.random_split_baseline``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from braintumor.dataset.splits.split import Split
 
 HASH_BITS = 256
 _BANDS = (NEAR + 1, 48, 64, 80, 96, HASH_BITS + 1)
-"""End of each band of distance, not included, in bits of 256. Two unrelated images have a distance of about 100."""
+"""Upper end of each band of distances, not included, in bits (0 to 256). Unrelated images are about 100 bits apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,8 @@ class Neighbor:
     Attributes:
         image_sha256: sha256 of the test image.
         neighbor_sha256: sha256 of the training image.
-        distance: Hamming distance in bits of 256, the smallest over all flips and turns.
+        distance: Hamming distance of their perceptual hashes in bits, 0 to 256. It is the smallest over all flips and
+            turns of the training image.
     """
 
     image_sha256: str
@@ -49,7 +51,10 @@ class DistanceBand:
 
 
 def nearest_in_training(snapshot: Snapshot) -> list[Neighbor]:
-    """Return the nearest training image of each test image, empty if any of these images has no perceptual hash."""
+    """Return the nearest training image of each test image.
+
+    The list is empty if any training or test image has no perceptual hash.
+    """
     training, test = (snapshot.of_split(split) for split in (Split.TRAIN, Split.TEST))
     if not all(image.perceptual_hash for image in (*training, *test)):
         return []

@@ -1,7 +1,8 @@
 """Estimate the accuracy on production scans from reviewed scans, and watch it for a drop.
 
-Only few scans are reviewed. Each reviewed scan has a known probability of its selection, for example 0.02 in the audit
-sample and 1 for a scan that every reviewer sees. The estimate weights each scan by the inverse of this probability.
+Only few scans are reviewed. The probability with which a scan is selected for review is known. It is, for example, 0.02
+in the audit sample and 1 for a scan that every reviewer sees. The estimate weights each reviewed scan by the inverse of
+its selection probability.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from scipy.stats import t as student
 Floats = NDArray[np.floating]
 
 MINIMUM_CLUSTERS = 20
-"""Smallest number of reviewed patients or scans. With fewer the accuracy is not assessed."""
+"""Smallest number of clusters of reviewed scans for an estimate. ``ReviewedScans`` defines the clusters."""
 DROPS = (0.02, 0.05, 0.10, 0.20)
-"""Drops of the accuracy that the monitor bets on, with equal stakes."""
+"""Possible drops of the accuracy below its target. ``monitor_wealth`` makes one bet for each drop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Estimate:
         low: lower end of the interval.
         high: upper end of the interval.
         count: number of reviewed scans.
-        count_cluster: number of clusters of reviewed scans.
+        count_cluster: number of patients with reviewed scans. A scan of an unknown patient counts as one patient.
     """
 
     value: float
@@ -48,7 +49,7 @@ class ReviewedScans:
         correct: (n,) 1 if the review agrees with the prediction, 0 if not.
         probability: (n,) probability with which the scan was selected for review, above 0.
         clusters: (n,) key of the patient, or of the scan if the patient is not known.
-        confidence: (n,) the model's confidence.
+        confidence: (n,) probability of the predicted class, by the model.
     """
 
     correct: Floats
@@ -60,14 +61,15 @@ class ReviewedScans:
 def estimate_accuracy(
     reviewed: ReviewedScans, all_confidences: Floats | None = None, *, confidence_level: float = 0.95
 ) -> Estimate | str:
-    """Return the estimated accuracy on all scans of a period, or why it is not assessed.
+    """Return the estimated accuracy on all scans of a period, or a text that says why there is no estimate.
 
-    Without ``all_confidences`` this is the weighted mean of Hájek. With ``all_confidences`` it is the mean confidence
-    of all scans, corrected by the weighted mean error of the confidence on the reviewed scans. A factor of the
-    confidence, fitted on the reviewed scans, minimizes the variance. So a useless confidence does no harm.
+    Without ``all_confidences``, the estimate is Hájek's weighted mean of the reviewed scans. With ``all_confidences``,
+    the estimate is the mean confidence of all scans, corrected by its weighted mean error on the reviewed scans. The
+    confidence is first multiplied by a factor from 0 to 1, fitted on the reviewed scans to minimize the variance. A
+    confidence that says nothing about the accuracy gets a factor near 0, so it does no harm.
 
-    The variance is that of the linearized estimate, with sums over clusters. The interval is Wilson's, for the number
-    of independent scans that has the same variance.
+    The variance comes from a linear approximation of the estimate, with sums over clusters. The interval is a Wilson
+    interval. Its number of observations is the number of independent scans that would have the same variance.
 
     Source: Särndal, Swensson and Wretman, "Model assisted survey sampling", 1992 (weights and variance). Angelopoulos,
     Duchi and Zrnic, "PPI++", arXiv 2311.01453 (the factor). Franco et al., "Comparative study of confidence intervals
@@ -97,20 +99,21 @@ def estimate_accuracy(
 
 
 def monitor_wealth(correct: Floats, *, target: float) -> Floats:
-    """Return the wealth of a bet that the accuracy is below ``target``, after each reviewed scan.
+    """Return the wealth from bets that the accuracy is below ``target``, after each reviewed patient or scan.
 
-    If the accuracy is at the target or above, the wealth reaches 1 / a at any time with a probability of at most a. So
-    the wealth may be checked every night. An alarm at 20 has a false-alarm rate of at most 5% in the period over which
-    the scans are counted, for example one year.
+    The wealth starts at 1 and grows while predictions are wrong more often than ``target`` allows. If the accuracy is
+    ``target`` or more, the probability that the wealth ever reaches 1 / a is at most a. The bound holds for all times
+    together, so the wealth may be checked every night. For example, scans are counted over one year, and a wealth of 20
+    raises an alarm. Then the probability of a false alarm in this year is at most 5%.
 
     Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024.
 
     Args:
         correct: (..., n) share of correct predictions of each patient or scan, 0 to 1, oldest first.
-        target: the accuracy that is expected at least, above 0 and below 1.
+        target: the smallest acceptable accuracy, above 0 and below 1.
 
     Returns:
-        (..., n), the mean wealth over bets on the drops ``DROPS``.
+        (..., n), the mean wealth of the bets. There is one bet for each of the drops ``DROPS``.
     """
     stakes = np.array([drop for drop in DROPS if drop < target]) / (target * (1 - target))
     gains = np.log1p(stakes * (target - correct[..., None]))  # (..., n, stakes)
@@ -119,7 +122,10 @@ def monitor_wealth(correct: Floats, *, target: float) -> Floats:
 
 
 def _factor(reviewed: ReviewedScans, weight: Floats, count_all: int) -> float:
-    """Return the factor of the confidence with the smallest variance of the estimate, 0 to 1."""
+    """Return the factor (0 to 1) of the confidence that gives the estimate its smallest variance.
+
+    ``weight`` (n,) has the weights of the reviewed scans, with sum 1. ``count_all`` is the number of all scans.
+    """
     centered = reviewed.confidence - weight @ reviewed.confidence
     spread = weight @ centered**2
     if spread == 0:

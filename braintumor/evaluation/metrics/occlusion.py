@@ -1,8 +1,8 @@
 """Measure whether hiding the place marked by the activation map changes the prediction.
 
-In each correctly classified tumor image, the module fills a square with the frame's median. Then the model predicts
-again. The marked square is around the strongest cell of the predicted class's activation map. The other square, in a
-second copy of the frame, is at a random place.
+The module makes two copies of each correctly classified tumor image. In each copy it fills one square with the frame's
+median, and the model predicts the copy. In the first copy, the square is around the strongest cell of the predicted
+class's activation map. In the second copy, the square is at a random place.
 
 Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. Zeiler and
 Fergus slide a gray square over the whole image. This module hides one marked and one random place.
@@ -23,9 +23,9 @@ from braintumor.serving.backend import Outputs
 from braintumor.training.recipe import STRIDE
 
 MOST_IMAGES = 60
-"""Largest number of images. Two more predictions per image take about 25 s in all at 4.9 frames/s.
+"""Largest number of images with hidden squares. Each needs two more predictions.
 
-The speed was measured with VGG16 on two cores.
+All predictions together take about 25 s at 4.9 frames/s, the speed of VGG16 on two cores.
 """
 SEED = 20141
 

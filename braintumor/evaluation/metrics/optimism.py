@@ -1,4 +1,4 @@
-"""Estimate by how much the best of several models looks better on one test split than it is."""
+"""Estimate by how much one test split overstates the accuracy of the best of several models."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from braintumor.evaluation.metrics.significance import SEED
 
 MINIMUM_GROUPS = 20
-"""Smallest number of groups of related images. With fewer groups the estimate is not assessed."""
+"""Smallest number of groups of related images for an estimate. With fewer groups callers make no estimate."""
 _RESAMPLES = 2000
 
 
 def selection_optimism(correct: NDArray[np.bool_], groups: Sequence[str]) -> float:
-    """Return the expected excess of the best model's accuracy, 0 or more.
+    """Return by how much the best model's measured accuracy is expected to exceed its true accuracy, 0 or more.
 
-    Each resample of the groups selects the model with the highest accuracy on the drawn groups. The groups that were
-    not drawn then measure this model. The optimism is the highest accuracy on all images minus the mean of these
-    measurements. Models that make the same errors are correlated, and the resamples keep this correlation.
+    The function draws groups of images with replacement, many times. Each draw selects the model with the highest
+    accuracy on the drawn groups. The groups that were not drawn then measure the accuracy of the selected model. The
+    result is the highest accuracy of a model on all images, minus the mean of the measured accuracies. Models that make
+    the same errors are correlated, and the draws keep this correlation.
 
     Source: Tsamardinos, Greasidou and Borboudakis, "Bootstrapping the out-of-sample predictions for efficient and
     accurate cross-validation", Machine Learning 2018 (the method BBC-CV).

@@ -25,11 +25,14 @@ from braintumor.labels import TumorClass
 
 RESAMPLES = 10_000
 _BEYOND, _MOST_RESAMPLES = 50, 1_000_000
-"""Resamples beyond each end of an interval, up to the largest number of resamples. High confidence needs more."""
+"""Wanted number of resamples outside each end of an interval, and the largest total number of resamples.
+
+A higher confidence needs more resamples in total, because a smaller share of them is outside the interval.
+"""
 SEED = 20_261_123
 """Fixed, so that the same predictions always give the same verdict."""
 CONFIDENCE = 0.95
-"""One-sided, for each end of the interval: the change is above the lower end with this confidence."""
+"""One-sided confidence of each end of the interval, for example that the true change is above the lower end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class ImagePrediction:
     """Hold a model's prediction for one test image.
 
     Attributes:
-        label: the label.
+        label: the true class.
         predicted: the predicted class.
         group_key: name of the image's group. Images of one patient and near-duplicates have the same name.
         has_patient: whether the patient is known.
@@ -77,7 +80,7 @@ class PairedTest:
         gained: number of images that only the candidate predicts correctly.
         low: lower end of the bootstrap interval of ``change``.
         high: upper end of the bootstrap interval of ``change``.
-        p_worse: p value of ``mcnemar``.
+        p_worse: p value of McNemar's test whether the candidate is worse, as ``mcnemar`` returns it.
     """
 
     count: int
@@ -95,7 +98,7 @@ class PairedTest:
 
 
 def difference_of_images(pair: PredictionPair) -> str:
-    """Return a text on how images or labels of the two models differ, empty if they are the same."""
+    """Return a text that says how the images or labels of the two models differ, or an empty text if they do not."""
     ours, theirs = pair.candidate.keys(), pair.champion.keys()
     counts = {
         "only the candidate predicted": len(ours - theirs),
@@ -160,15 +163,15 @@ def mcnemar(*, lost: int, gained: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusteredAccuracy:
-    """Hold a model's accuracy on test, with its interval clustered by patient.
+    """Hold a model's test accuracy with a 95% interval that keeps the images of one patient together.
 
     Attributes:
         count: number of images.
         count_known: number of images whose patient is known.
-        count_cluster: number of groups: the images of one patient, or near-duplicates.
+        count_cluster: number of clusters. A cluster has the images of one patient, or near-duplicates.
         accuracy: share of images with a correct prediction.
-        low: lower end of ``clustered_interval``.
-        high: upper end of ``clustered_interval``.
+        low: lower end of the interval, from ``clustered_interval``.
+        high: upper end of the interval, from ``clustered_interval``.
     """
 
     count: int
@@ -180,7 +183,7 @@ class ClusteredAccuracy:
 
     @classmethod
     def of(cls, predictions: Collection[ImagePrediction]) -> Self:
-        """Return the accuracy of one prediction or more. The groups of the snapshot are the clusters."""
+        """Return the accuracy of one or more predictions. Images with the same ``group_key`` are one cluster."""
         hits = [each.is_correct for each in predictions]
         clusters = [each.group_key for each in predictions]
         low, high = clustered_interval(hits, clusters)
@@ -237,7 +240,7 @@ def bootstrap_interval(
     """Return the percentile interval (low, high) of the change in accuracy, from a bootstrap over groups of images.
 
     Neighboring slices of one head get similar predictions and are not independent, so a group is resampled as a whole.
-    Groups with the same size and change are of one kind. The function draws only the number of groups of each kind.
+    Groups with the same size and change are interchangeable, so each resample draws only the number of each such kind.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
 

@@ -15,12 +15,12 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import wilson_interval
 
 MINIMUM_IMAGES = 20
-"""Minimum number of images of an assessed group. With 19 images, 18 correct ones give an interval of 0.75 to 0.99.
+"""Smallest number of images for which a group's accuracy is computed.
 
-Such an interval is too wide to act on.
+For 18 correct predictions of 19 images, the interval is 0.75 to 0.99, which is too wide to act on.
 """
 NOT_GIVEN = "not given"
-"""The group of the images without an attribute that other images have."""
+"""Name of the group of images without a value of the attribute."""
 _PREDICTION = ("label", "predicted")
 
 
@@ -29,8 +29,8 @@ class SliceResult:
     """Hold one group of images with its number of correct predictions.
 
     Attributes:
-        attribute: the attribute that groups the images, such as ``format``.
-        value: the common value of the group, such as ``jpeg``.
+        attribute: name of the attribute by which the images are grouped, such as ``format``.
+        value: value of the attribute, which all images of the group have, such as ``jpeg``.
         count: number of images, 1 or more.
         count_correct: number of images with a correct prediction.
     """

@@ -118,7 +118,7 @@ def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation
 
 
 def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
-    """Return fields of the report: the model's size and temperature, its newest retrain run, and its snapshot."""
+    """Return some fields of ``ModelReport``, by name. They describe the model, its newest verdict and its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
             statement("evaluation/model_facts"),

@@ -36,7 +36,7 @@ class Sample:
 
     Attributes:
         frame: RGB, uint8 (H, W, 3).
-        activation_map: float (h, w), logits of the predicted class, ``None`` without a map.
+        activation_map: float (h, w), logits of the predicted class, ``None`` if there is no map.
     """
 
     name: str

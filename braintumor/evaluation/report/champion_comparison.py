@@ -75,7 +75,8 @@ class ChampionComparison:
 def compare_with_champion(engine: Engine, model: ModelVersion) -> ChampionComparison | None:
     """Return the comparison of a model with the champion of the gate's newest verdict on the model.
 
-    The result is ``None`` without a verdict, without a champion, or if a test evaluation is missing.
+    The result is ``None`` if there is no verdict, if the verdict compares with no champion, or if a test evaluation is
+    missing.
     """
     with transaction(engine) as connection:
         champion_id = connection.scalar(text(_CHAMPION), {"model": model.model_version_id})

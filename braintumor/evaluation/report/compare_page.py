@@ -19,10 +19,12 @@ from braintumor.reports.jinja import page_environment
 
 
 def compare_page(engine: Engine, names: Sequence[str]) -> str:
-    """Return the page that compares two models on the newest test images of both.
+    """Return the page (HTML) that compares two models on the newest test split on which both were evaluated.
+
+    If there is no such split, the page says so.
 
     Raises:
-        EvaluationError: ``names`` has not two different names.
+        EvaluationError: ``names`` does not have two different names.
         ModelIntegrityError: there is no model with one of the names.
     """
     if len(set(names)) != 2:  # noqa: PLR2004

@@ -1,6 +1,6 @@
 """Render self-contained HTML reports of one model, and comparisons of the models of a run.
 
-Images are data URIs and a page fetches nothing. So a page can be mailed, archived and opened without a network. Every
+A page contains its images as data URIs and loads no other file, so it can be mailed, archived and opened offline. Every
 text is escaped, because file names and labels are untrusted.
 """
 

@@ -28,7 +28,7 @@ from braintumor.reports.paths import (
 )
 
 _NEWEST = 52
-"""Largest number of rows of a table: the weeks of a year."""
+"""Largest number of rows of a table, because a year has 52 weekly retrains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Reader:
 
     Attributes:
         sees_scoring: may see scoring runs.
-        sees_rescores: may see rescores.
+        sees_rescores: may see rescoring runs, in which old scans are scored with another model.
         sees_people: may see the names of people who decided.
     """
 

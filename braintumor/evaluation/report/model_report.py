@@ -49,11 +49,11 @@ class ModelPlots:
         samples: Sequence[Sample] = (),
         worst_errors: Sequence[Sample] = (),
     ) -> Self:
-        """Return the plots, with every plot that has data.
+        """Draw every plot for which there is data, and return the plots.
 
         ``history`` is as for ``plots.history_plot``, and empty for a model without training. ``labels`` (N,) and
-        ``probabilities`` (N, 4) are of the test split, in the order of ``CLASSES``. ``worst_errors`` begins with the
-        most confident error.
+        ``probabilities`` (N, 4) are of the test split, in the order of ``CLASSES``. ``worst_errors`` has wrong
+        predictions, the most confident first.
         """
         return cls(
             history=plots.history_plot(history) if history else None,
@@ -67,18 +67,18 @@ class ModelPlots:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReport:
-    """Hold the content of one model's report. A value of ``None``, 0 or an empty text was not recorded.
+    """Hold the content of one model's report. A value of ``None``, 0 or an empty text means "not recorded".
 
     Attributes:
-        role: ``champion`` scores, ``candidate`` has a verdict of the gate, ``trained`` has no verdict.
+        role: ``champion`` if the model scores now, else ``candidate`` if the gate has judged it, else ``trained``.
         status: such as ``champion, overridden``, empty if the model was never promoted.
         image_size: side of the square input in pixels.
         images_per_class: ``train``, ``validation``, ``test`` -> class -> number of images.
         identified: numbers of images with patient identifiers.
         training_seconds: wall time in seconds of the training or export.
-        clustered: accuracy on test with its interval clustered by patient.
-        run_key: key of the retrain run with the newest verdict.
-        comparison: comparison with the champion of the verdict.
+        clustered: test accuracy with an interval that keeps the images of one patient together.
+        run_key: key of the retrain run of the newest verdict.
+        comparison: comparison with the model that was champion at the newest verdict.
         throughput: speed of the served graph on the test split.
         temperature: calibration temperature fitted on validation.
         uncalibrated_error: expected calibration error on test before temperature scaling.
@@ -131,7 +131,7 @@ class ModelReport:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Return the words of the status that are warnings: overridden, withdrawn, pruned."""
+        """Return the warnings in the status: any of ``overridden``, ``withdrawn`` and ``pruned``."""
         return tuple(word for word in ("overridden", "withdrawn", "pruned") if word in self.status)
 
     @property
@@ -156,7 +156,7 @@ class ModelReport:
 
     @property
     def test_patients(self) -> str:
-        """Return the text on the known patients of the test images, and on the interval clustered by patient."""
+        """Return a text with the number of test images of known patients, and the interval clustered by patient."""
         if self.clustered is None:
             return "The patients of the test images were not counted."
         c = self.clustered
@@ -168,7 +168,10 @@ class ModelReport:
 
     @property
     def rank(self) -> tuple[float, float, str]:
-        """Return the sort key: higher validation accuracy, lower validation loss, name. It uses no test result."""
+        """Return a sort key that puts the best model on validation first. It uses no test result.
+
+        The key orders by higher validation accuracy, then by lower validation loss, then by name.
+        """
         return (-self.validation.accuracy, self.validation.log_loss, self.name)
 
     @property
@@ -185,7 +188,7 @@ class ModelReport:
 
     @property
     def calibration(self) -> str:
-        """Return the temperature and its effect as text."""
+        """Return a text with the calibration temperature, and the calibration error before and after its use."""
         if self.temperature is None:
             return "none"
         words = f"temperature {figure(self.temperature)}, fitted on validation"
@@ -196,7 +199,7 @@ class ModelReport:
 
     @property
     def facts(self) -> dict[str, str]:
-        """Return the facts table: name and value, in order."""
+        """Return the rows of the table of facts, as name and value, in the order of the table."""
         return {
             "Role": self.role,
             "Status": self.status or "never promoted",

@@ -67,7 +67,11 @@ def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
-    """Return the epoch, from 1, with the lowest validation loss. Errors are those of ``history_plot``."""
+    """Return the epoch, counted from 1, with the lowest validation loss. ``history`` is as for ``history_plot``.
+
+    Raises:
+        EvaluationError: a series is missing or empty, or the series differ in length.
+    """
     needed = ("accuracy", "val_accuracy", "loss", "val_loss")
     lengths = {key: len(history.get(key, ())) for key in needed}
     if len(set(lengths.values())) != 1 or not lengths["loss"]:
@@ -100,8 +104,11 @@ def confusion_plot(evaluation: Evaluation) -> bytes:
 def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
     """Plot accuracy against confidence in 15 bins (Guo et al. 2017), above a histogram of confidence.
 
-    ``labels`` (N,) and ``probabilities`` (N, 4) are in the order of ``CLASSES``. Wrong values raise as for
-    ``evaluate``.
+    ``labels`` (N,) are positions in ``CLASSES``. The columns of ``probabilities`` (N, 4) are in the order of
+    ``CLASSES``.
+
+    Raises:
+        EvaluationError: a shape, type or value is not as described.
     """
     bins = calibration_bins(*validate_predictions(labels, probabilities))
     centers, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
@@ -123,7 +130,7 @@ def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floa
 def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
     """Plot the ROC curve of each class against the rest. The arrays are as for ``reliability_plot``.
 
-    A class has no curve if none or all of the images belong to it. The legend names these classes.
+    A class has no curve if none or all of the images belong to it. The legend names each class without a curve.
     """
     truth, chances = validate_predictions(labels, probabilities)
     figure = _figure(_SIDE, _SIDE)
@@ -147,7 +154,7 @@ def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -
 def accuracy_plot(evaluations: Mapping[str, Sequence[Evaluation]]) -> bytes:
     """Plot the accuracies of several models with 95% intervals, one line per model and one mark per split.
 
-    ``evaluations`` holds validation and test by model name, in the same order for every model.
+    ``evaluations`` maps the name of each model to its evaluations on validation and test.
     """
     figure = _figure(9, 1.3 + 0.62 * len(evaluations))
     axes = figure.subplots()

@@ -49,9 +49,10 @@ def publish_plots(engine: Engine, store: ObjectStore, model: ModelVersion, test:
 
 
 def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, verdict: Verdict | None = None) -> S3Uri:
-    """Write a model's page and card from its facts and stored plots, and return the address of the page.
+    """Write a model's report page and model card to S3, and return the address of the page.
 
-    Without a ``verdict``, the page shows the newest stored verdict on the model, if there is one.
+    The content comes from Postgres and from the plots in S3. If ``verdict`` is ``None``, the page shows the newest
+    stored verdict on the model, if there is one.
     """
     folder = S3Uri.parse(model.artifact_uri)
     with writing_images(engine):
@@ -65,9 +66,10 @@ def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, v
 
 
 def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVersion]) -> list[str]:
-    """Rewrite the reports of the evaluated ``models``, and return a message per report that could not be written.
+    """Rewrite the reports of those ``models`` that were evaluated.
 
-    The models' change of status is already committed, so a failed report raises no error.
+    Return a message for each report that could not be written. Such a report raises no error, because the change of
+    the model's status is already committed.
     """
     problems = []
     for name in {model.model_name: None for model in models}:
@@ -117,7 +119,7 @@ def _sample(frames: FrameArrays, outputs: Outputs, index: np.intp) -> Sample:
 
 
 def _first_of_each_class(labels: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return the positions of the first three images of each class, in the unbiased order of their hashes."""
+    """Return the positions of the first three images of each class. The order by sha256 makes the choice unbiased."""
     by_class = [np.flatnonzero(labels == label)[: _SAMPLES // len(CLASSES)] for label in range(len(CLASSES))]
     return np.concatenate(by_class)
 

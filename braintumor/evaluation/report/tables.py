@@ -39,10 +39,10 @@ _NOTE = (
 def similarity_table(
     bands: Sequence[DistanceBand], *, grouped_accuracy: float | None, random_split_accuracy: float | None
 ) -> ReportTable | None:
-    """Return the table of the similarity of test and training images, or ``None`` without rows.
+    """Return the table of the similarity of test and training images, or ``None`` if the table has no rows.
 
-    The two accuracies are of the head on features of the frozen backbone: on the validation split, and on a random
-    split of the train and validation files.
+    Both accuracies are those of a head on features of the frozen backbone. ``grouped_accuracy`` was measured on the
+    validation split, ``random_split_accuracy`` on a random split of the train and validation files.
     """
     rows = [
         (
@@ -68,7 +68,10 @@ def similarity_table(
 
 
 def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTable:
-    """Return the table of both occlusion effects on frames of ``image_size`` pixels, with an explanation."""
+    """Return the table of the effects of hiding the marked place and a random place in images.
+
+    ``image_size`` is the width and height of the images in pixels.
+    """
     side = window_side(image_size)
     note = (
         f"A square of {side} x {side} pixels is filled with its frame's median in correctly classified tumor images "
@@ -117,7 +120,7 @@ def slices_table(results: Sequence[SliceResult]) -> ReportTable:
 
 
 def missing_attributes(results: Iterable[SliceResult]) -> str:
-    """Return a sentence on the DICOM attributes that no test image has, empty if each attribute occurs."""
+    """Return a sentence that lists the DICOM attributes that no test image has, or an empty text if each occurs."""
     given = {result.attribute for result in results}
     missing = [words for name, words in DICOM_ATTRIBUTES.items() if name not in given]
     return f"Not assessed because no test image has it: {', '.join(missing)}." if missing else ""
