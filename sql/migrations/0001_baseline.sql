@@ -183,7 +183,7 @@ comment on column training_run.run_key is 'Name of the retrain run or command.';
 comment on column training_run.recipe_name is 'Name of the recipe.';
 comment on column training_run.recipe is 'Recipe values of the training, including overrides.';
 comment on column training_run.snapshot_id is 'Training data.';
-comment on column training_run.initialization is 'Origin of the initial weights: imagenet or random.';
+comment on column training_run.initialization is 'Origin of the initial weights: imagenet, random or file.';
 comment on column training_run.history is 'Loss and accuracy by stage and epoch.';
 comment on column training_run.code_version is 'Version and commit of the code.';
 comment on column training_run.library_versions is 'Versions of the libraries that affect the result.';

@@ -334,7 +334,7 @@ def test_the_champion_becomes_the_first_reference(two: Settings) -> None:
     verdict = judged(two, RUN)
     assert rows(two, "select model_version_id, actor from reference_model") == [(1, "gate")]
     assert rows(two, "select reference_model_version_id, count_judged from gate_verdict") == [(1, 1)]
-    assert "This test split has judged 1 candidate, 1 in the last 365 days." in verdict["markdown"]
+    assert "The gate has judged 1 candidate on this test split, 1 in the last 365 days." in verdict["markdown"]
     assert f"The reference model is {champion(two)}." in verdict["markdown"]
 
 
@@ -387,7 +387,7 @@ def test_candidates_of_another_test_split_do_not_count(two: Settings) -> None:
     judged(two, RUN)
     rows(two, "update gate_verdict set judged_at = now() - interval '366 days'")
     verdict = judged(two, "next")
-    assert "This test split has judged 2 candidates, 1 in the last 365 days." in verdict["markdown"]
+    assert "The gate has judged 2 candidates on this test split, 1 in the last 365 days." in verdict["markdown"]
     rows(
         two,
         """

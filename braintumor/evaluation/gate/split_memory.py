@@ -28,7 +28,7 @@ class SplitMemory:
     def sentences(self) -> tuple[str, ...]:
         """Return the content as sentences for people, one per fact."""
         candidates = "1 candidate" if self.count_judged == 1 else f"{self.count_judged} candidates"
-        facts = [f"This test split has judged {candidates}, {self.count_year} in the last 365 days."]
+        facts = [f"The gate has judged {candidates} on this test split, {self.count_year} in the last 365 days."]
         if self.reference is not None:
             facts.append(f"The reference model is {self.reference}.")
         if self.champion_optimism is not None:

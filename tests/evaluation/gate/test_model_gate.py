@@ -244,7 +244,7 @@ def test_a_verdict_keeps_the_memory_of_the_test_split(good: Evaluation) -> None:
     verdict = replace(judge(good, RULES), memory=memory)
     assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict
     sentences = (
-        "This test split has judged 41 candidates, 12 in the last 365 days. The reference model is first. "
+        "The gate has judged 41 candidates on this test split, 12 in the last 365 days. The reference model is first. "
         "Not assessed: the optimism, because of no champion."
     )
     assert verdict.to_markdown().splitlines()[2] == sentences

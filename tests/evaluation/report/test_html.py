@@ -323,6 +323,6 @@ def test_the_page_states_the_memory_of_the_test_split(report: ModelReport) -> No
     assert report.verdict is not None
     memory = SplitMemory(count_judged=7, count_year=3, reference="vgg16-2026w01", champion_optimism=0.0123)
     page = _Page(model_report(replace(report, verdict=replace(report.verdict, memory=memory))))
-    assert "This test split has judged 7 candidates, 3 in the last 365 days." in page.text
+    assert "The gate has judged 7 candidates on this test split, 3 in the last 365 days." in page.text
     assert "The reference model is vgg16-2026w01." in page.text
     assert "look up to 0.012 too high" in page.text
