@@ -1,4 +1,4 @@
-"""Define the convolutional backbones and their preprocessing, which is part of the graph.
+"""Define the convolutional backbones and their preprocessing, which is part of the exported graph.
 
 To add a backbone of ``keras.applications``, add an entry here and its name to ``recipe.BackboneName``.
 """
@@ -116,7 +116,7 @@ def _minus_one_to_one(x: Tensor) -> Tensor:
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """Scale pixels from 0..255 to 0..1, as the paper did for every backbone."""
+    """Scale pixels from 0..255 to 0..1. The paper that this project follows did so for every backbone."""
     return x / 255.0
 
 
