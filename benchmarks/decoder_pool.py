@@ -2,7 +2,8 @@
 
 ::
 
-    python -m benchmarks.decoder_pool FOLDER --graph model.xml     # every file below it; without one, phantoms
+    python -m benchmarks.decoder_pool                              # phantoms
+    python -m benchmarks.decoder_pool FOLDER --graph model.xml     # files below FOLDER, also with inference
 
 Eight threads request files, as in a scoring run. A round times decoding in threads, in the pool, and in threads again.
 The second row of the table also predicts every 32 frames. It is like a scoring run without S3 and Postgres. The CPU

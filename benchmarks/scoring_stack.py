@@ -185,7 +185,7 @@ def to_volume(path: Path) -> Path:
     pixels = np.asarray(Image.open(path).convert("L").resize((_VOLUME_SIDE, _VOLUME_SIDE)))
     written = path.parent / "volumes" / f"{path.stem}.nii"
     written.parent.mkdir(exist_ok=True)
-    slices = np.stack([np.roll(pixels, 3 * place, axis=1) for place in range(8)])  # equal ones look like a label map
+    slices = np.stack([np.roll(pixels, 3 * place, axis=1) for place in range(8)])  # equal slices look like labels
     written.write_bytes(as_nifti(slices, is_gzipped=False))
     return written
 

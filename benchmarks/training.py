@@ -65,7 +65,7 @@ def compare_training() -> list[str]:
     classifier = Classifier(recipe)
     extractor = FeatureExtractor(
         through_openvino(classifier.embedder), device="cpu"
-    )  # the first call includes start-up
+    )  # not timed, because the first call includes start-up
     constants = standardization(extractor.extract(training.frames).pooled)
     unseen = extractor.extract(test.frames).pooled
     ways = {name: partial(_cached, recipe, way) for name, way in _WAYS.items()}

@@ -77,7 +77,7 @@ def load_weights(network: KerasModel, path: Path) -> None:
     before = network.get_weights()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns about nested containers; the check below decides
+            warnings.simplefilter("ignore")  # Keras warns about nested containers, and the check below is enough
             _load(network, path)
     except (OSError, ValueError, KeyError) as exc:
         raise WeightsError(

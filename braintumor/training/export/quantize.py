@@ -177,7 +177,7 @@ def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, fo
     """
     graph = quantized(
         parent / GRAPH, training.frames[:_IMAGES]
-    )  # a random sample, because a snapshot is in the order of hashes
+    )  # a random sample, because the images of a snapshot are in the order of their sha256
     backend = OpenVinoBackend(_save(graph, folder, temperature=1.0))
     outputs = backend.run(validation.frames)
     logits = _logits(outputs)
@@ -250,7 +250,7 @@ def _quantization_steps(model: Any, count_frame: int) -> Iterator[Callable[[int]
             return record.levelno >= logging.ERROR
 
         log.addFilter(count)
-        log.setLevel(logging.DEBUG - 1)  # because NNCF writes debug files into the current folder at DEBUG itself
+        log.setLevel(logging.DEBUG - 1)  # because NNCF writes debug files into the current folder at level DEBUG
         try:
             yield advance
         finally:
