@@ -33,7 +33,7 @@ class Counts:
         bins: bins of the confidence, as ``calibration_bins`` returns them.
         pointing: counts of where the strongest cells of the activation maps are.
         wall_minutes: minutes of training, including the computation of features by a frozen backbone.
-        core_minutes: the same in minutes of one CPU core, which other work on the machine does not change much.
+        core_minutes: CPU time of the same work, in minutes of one core. Other work on the machine changes it little.
         folds: number of folds.
     """
 

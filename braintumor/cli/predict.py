@@ -94,7 +94,7 @@ def _drawn(result: FileResult, folder: Path, errors: list[click.BadParameter]) -
     """Write the activation map over a frame as a PNG file into ``folder``.
 
     Return the path of the file as ``overlay``. If writing fails, add the error to ``errors``, and return the reason as
-    ``overlay_error``. Return nothing if there is no frame.
+    ``overlay_error``. Return an empty dict if there is no frame.
     """
     from braintumor.evaluation.report.cam_overlay import overlay_png
     from braintumor.imaging.decoding.rejection import Rejection

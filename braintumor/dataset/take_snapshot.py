@@ -187,7 +187,7 @@ def read_images(
     Args:
         store: the object store.
         source: the S3 prefix of the dataset.
-        anywhere: also read objects outside class folders, as in ``read_image``.
+        anywhere: whether to also read objects outside class folders, as in ``read_image``.
     """
     entries = list(store.list(source))
     with progress("Reading labeled images", len(entries)) as advance:

@@ -32,7 +32,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
         Args:
             views: arrays (N, ...) of the same N images.
-            labels: (N, ...), as ``targets`` returns them.
+            labels: the targets of the images, (N,) or (N, 4), as ``targets`` returns them.
             batch_size: images per batch.
             seed: seed of the order.
         """

@@ -156,7 +156,7 @@ class Recipe(Table):
         return cls.checked(values, where=f"Recipe {values.get('name')!r}: ", error=RecipeError)
 
     def override(self, **values: Any) -> Self:
-        """Return a checked copy of the recipe with some values replaced. Errors are those of ``from_values``.
+        """Return a checked copy of the recipe with some values replaced. A wrong value raises ``RecipeError``.
 
         In a table only the given keys are replaced. ``None`` or ``False`` removes the whole table. ``name`` and
         ``version`` cannot be replaced.

@@ -135,7 +135,7 @@ def read_patient_table(
 
 
 def load_patient_table(store: ObjectStore, source: S3Uri, key: str | None) -> PatientTable | None:
-    """Return the stored patients of all images below an S3 prefix, ``None`` if no table is stored there.
+    """Return the stored patients of all images below an S3 prefix, or ``None`` if no table is stored there.
 
     Folders below the prefix can have tables of their own. The function merges all tables.
 

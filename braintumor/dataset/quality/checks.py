@@ -39,7 +39,7 @@ class QualityCheckResult:
         code: name of the check in the rule file, or ``missing_class``.
         level: the consequence if the data exceeds the bound of the rule file.
         is_beyond: whether the data exceeds this bound. False if the check is off.
-        reason: display text: the measured share, the allowed share, and the remedy.
+        reason: display text with the measured share, the allowed share, and the remedy.
         count: number of affected files or images.
         examples: display names of at most five affected images.
     """
