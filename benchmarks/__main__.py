@@ -1,7 +1,7 @@
 """Run the benchmarks that need no data, each in its own process: ``make bench``.
 
-They print Markdown tables, which docs/performance.md explains. The commands of those that need images are in
-docs/training-results.md.
+The benchmarks print Markdown tables, which docs/performance.md explains. The benchmarks that need images are not run
+here. docs/training-results.md has their commands.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Measure millions of predictions in Postgres: the speed of writing, and the time of the most frequent queries.
+"""Measure the speed of writing, and the time of the most frequent queries, with millions of predictions in Postgres.
 
 ::
 
     python -m benchmarks.database --count 10000000
 
-Predictions are created in SQL: 10,000 frames a night, of single images and of volumes of 20 frames. A second model
-predicts 1% of the scans again, and reviewers settle 20,000 of the riskiest frames, which the worklist must skip. Rows
-are then written through ``copy_rows`` into the table with all its keys, as in a scoring run. Times are of a warm
-database with the development stack's settings. Plans are printed without costs.
+The benchmark creates predictions in SQL: 10,000 frames a night, of single images and of volumes of 20 frames. A second
+model predicts 1% of the scans again. Reviewers settle 20,000 of the riskiest frames, which the worklist must skip. Then
+more rows are written with ``copy_rows`` into the table with all its keys, as in a scoring run. All times are measured
+on a warm database with the settings of the development stack. Query plans are printed without costs.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(count: int) -> None:
 
 
 def _sizes(engine: Engine) -> Iterator[tuple[str, int, int]]:
-    """Return the tables of predictions: name, rows, bytes with all indexes."""
+    """Yield (name, number of rows, bytes with all indexes) of each table of scans and predictions that has rows."""
     with database.transaction(engine) as connection:
         for table in ("scan", "scan_location", "prediction"):
             count_rows = connection.scalar(text(f"select count(*) from {table}"))
@@ -97,7 +97,7 @@ _NIGHT = """
 
 
 def _times(engine: Engine, sql: str, arguments: list[dict[str, object]]) -> list[float]:
-    """Return the seconds of each statement, after all ran once to warm up."""
+    """Return the seconds that the query ``sql`` takes with each of ``arguments``. Before, all of them run once."""
     statement = text(sql)
 
     def once(connection: Connection, values: dict[str, object]) -> float:
@@ -112,7 +112,10 @@ def _times(engine: Engine, sql: str, arguments: list[dict[str, object]]) -> list
 
 
 def _copy_rates(engine: Engine, *, writers: int) -> Iterator[float]:
-    """Return rows a second of all writers together. Each batch is its own transaction, like a chunk of a run."""
+    """Yield eight measured speeds, in rows per second of all writers together.
+
+    Each writer writes a batch in its own transaction, like a chunk of a scoring run.
+    """
     with ThreadPoolExecutor(writers) as pool:
         for _ in range(8):
             with database.transaction(engine) as connection:
@@ -174,7 +177,10 @@ def _timed(what: str, act: Callable[[], None]) -> None:
 
 
 def _make(url: str, count: int) -> None:
-    """Insert as the superuser, to skip key look-ups per row. Indexes are created after the rows."""
+    """Insert the rows as the superuser, who can turn off the foreign-key check of each row.
+
+    Indexes are created after the rows.
+    """
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute(f"set search_path = {database.SCHEMA}; set maintenance_work_mem = '1GB'; set work_mem = '256MB'")

@@ -2,11 +2,12 @@
 
 ::
 
-    python -m benchmarks.decoder_pool FOLDER --graph model.xml     # every file below it; without one, phantoms
+    python -m benchmarks.decoder_pool                              # phantoms
+    python -m benchmarks.decoder_pool FOLDER --graph model.xml     # files below FOLDER, also with inference
 
-Eight threads request files, as in a scoring run. A round is threads, pool, threads. The second row is the same with a
-backend that predicts every 32 frames: a run without S3 and Postgres. CPU time is that of all processes, because
-other load on the machine changes it least.
+Eight threads request files, as in a scoring run. A round times decoding in threads, in the pool, and in threads again.
+The second row of the table also predicts every 32 frames. It is like a scoring run without S3 and Postgres. The CPU
+time is that of all processes, because other load on the machine changes it least.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ def _compare(
     files: list[bytes],
     engine: InferenceBackend | None = None,
 ) -> Comparison:
-    """Return a row with the median CPU time a file after each name."""
+    """Compare the speeds of two ways to read files. Each name in the result has the median CPU time per file added.
+
+    If there is an ``engine``, the frames are also predicted.
+    """
     mine, other = [], []
     costs: tuple[list[float], list[float]] = ([], [])
     _work(ours, files, engine), _work(theirs, files, engine)  # warm-up
@@ -99,14 +103,17 @@ def _compare(
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """Return files a second, and milliseconds of CPU a file of this process and its children."""
+    """Hold the ``speed`` in files per second, and the ``cost`` in CPU milliseconds per file.
+
+    The cost is that of this process and its children.
+    """
 
     speed: float
     cost: float
 
 
 def _work(read: Read, files: list[bytes], engine: InferenceBackend | None) -> _Work:
-    """Read all files and predict them."""
+    """Read all files with ``read``, predict them if there is an ``engine``, and return speed and cost."""
     started, used = time.perf_counter(), _cpu_seconds()
     with ThreadPoolExecutor(_READERS) as pool:
         found = pool.map(read, files)

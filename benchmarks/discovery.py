@@ -1,12 +1,12 @@
-"""Compare the discovery of a million keys with paging the listing alone, with the same client.
+"""Compare the discovery of new scans among a million S3 keys with only listing the keys.
 
 ::
 
     python -m benchmarks.discovery --count 1000000
 
-A listing server on loopback gives the keys, on the same cores as Postgres. Each measurement is its own process, because
-peak memory is per process: a first run, in which every key is new, and a second, in which none is. The listing alone
-is measured before and after them. On a shared machine, compare CPU seconds.
+Both use the same S3 client. A listing server on this machine gives the keys, on the same cores as Postgres. In a first
+run, every key is new. In a second run, no key is new. The listing alone is measured before and after these runs. Each
+measurement is its own process, because peak memory is measured per process. On a shared machine, compare CPU seconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NOTHING = "listing alone"
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One process: wall seconds, CPU seconds including Postgres', and peak memory."""
+    """The wall seconds of one process, its CPU seconds including those of Postgres, and its peak memory."""
 
     seconds: float
     cpu_seconds: float
@@ -72,7 +72,10 @@ def main(context: click.Context, count: int) -> None:
 
 
 def measure_each(count: int) -> Iterator[tuple[str, Measurement]]:
-    """Measure one after the other, in a new database."""
+    """Yield (name, result) of each measurement: listing, discovery of ``count`` new keys, of no new key, and listing.
+
+    The measurements run one after the other in a new database.
+    """
     with (
         TemporaryDirectory(prefix="discovery-") as scratch,
         Stack(Path(scratch) / "stack", airflow=False) as stack,
@@ -88,13 +91,13 @@ def measure_each(count: int) -> Iterator[tuple[str, Measurement]]:
 
 
 def pretend_champion(engine: Engine) -> None:
-    """Create a champion without files. Discovery pins it and never loads it."""
+    """Create a champion without files. Discovery records it as the model of the run, and never loads it."""
     with database.transaction(engine) as connection:
         database.run_script(connection, _CHAMPION)
 
 
 def measure(settings: Settings, run_key: str) -> Measurement:
-    """Discover in this process as the run ``run_key``, or only page the listing if it is empty."""
+    """Measure the discovery of a scoring run ``run_key`` in this process. An empty ``run_key`` only lists the keys."""
     store, scans = ObjectStore.connect(settings), ScanPrefixes.parse(settings.require("scans_uri"))
     engine = database.connect(settings)
     run = open_run(engine, run_key=run_key, scans=scans, backend=BackendName.OPENVINO) if run_key else None
@@ -130,7 +133,7 @@ def one(run_key: str) -> None:
 
 
 def measure_apart(environment: dict[str, str], run_key: str) -> Measurement:
-    """Measure in a new process, with the settings of ``environment``."""
+    """Call ``measure`` in a new process, with the settings of ``environment``."""
     command = [sys.executable, "-m", "benchmarks.discovery", "one", run_key]
     done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     return Measurement(**json.loads(done.stdout))

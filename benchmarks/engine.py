@@ -1,4 +1,7 @@
-"""Compare the inference backend with Keras' ``predict``, and its 8-bit with its 32-bit model, pair by pair."""
+"""Compare the speed of the inference backend with Keras' ``predict``, and of its 8-bit model with its 32-bit model.
+
+The two sides of a comparison are timed in turns.
+"""
 
 from __future__ import annotations
 

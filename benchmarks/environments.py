@@ -1,10 +1,10 @@
-"""Measure the size of the packages of both images: scoring without TensorFlow, and training with it.
+"""Measure the size of the Python packages of both container images. Only the training image has TensorFlow.
 
 ::
 
     python -m benchmarks.environments
 
-It installs both into temporary virtual environments, from the index that pip is configured for.
+The benchmark installs the packages of both images into temporary virtual environments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 PROJECT: Final = Path(__file__).parent.parent
 ENVIRONMENTS: Final = {"scoring": "airflow", "training": "airflow,train"}
-"""Image -> the extras that its Dockerfile target installs."""
+"""Container image -> the extras of this project that its Dockerfile target installs."""
 
 
 def main() -> None:
@@ -35,7 +35,10 @@ def main() -> None:
 
 
 def _installed(folder: Path, requirement: str, constraints: Path) -> float:
-    """Return the megabytes of an environment's packages. An unexpected TensorFlow is an error."""
+    """Install ``requirement`` into a new environment, and return the size of its packages in megabytes.
+
+    Fail if TensorFlow is installed without the extra ``train``, or missing with it.
+    """
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     python, among = str(folder / "bin/python"), str(constraints)

@@ -1,8 +1,10 @@
 """Simulate two years of weekly candidates with and without the gate's memory: ``python -m benchmarks.gate_memory``.
 
-Each run has one test split of SARTAJ's size. All models share the difficulty of an image, so their errors are
-correlated. Two equal models differ on as many images as was measured on SARTAJ (see docs/decisions/0014). Each image is
-a group of its own. The rules and bounds are those of the gate. The start and the seed are fixed.
+The gate's memory is a reference model, with which each candidate is compared too (see docs/decisions/0045). Each
+simulated run has one test split of the size of the SARTAJ dataset's. All models share the difficulty of an image, so
+their errors are correlated. Two equal models differ on as many images as was measured on SARTAJ (see
+docs/decisions/0014). Each image is a group of its own. The rules and bounds are those of the gate. The first champion's
+accuracy and the seed are fixed.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating]
 Test = Callable[[PairedTest], bool]
 Candidates = Callable[[np.random.Generator, Floats], Floats]
-"""Draws the true accuracy of the candidates of one week from that of the champions, both relative to the start."""
+"""A function that draws the true accuracy of one week's candidates, from a generator and the champions' true accuracy.
+
+Both accuracies have one value per run. They are relative to the first champion.
+"""
 
 _COUNTS = np.array(SARTAJ)
 _CLASS = np.repeat(np.arange(len(SARTAJ)), SARTAJ)
@@ -37,7 +42,7 @@ _RECALL = np.array((0.88, 0.80, 0.85, 0.90))
 _CEILING = 0.04
 """Largest true gain over the first champion."""
 _ESTIMATES = 50
-"""Runs in which the optimism is estimated."""
+"""Number of runs in which ``selection_optimism`` estimates the optimism."""
 
 SCENARIOS: dict[str, Candidates] = {
     "-4 to +2 points from the first champion": lambda random, champion: _points(random, champion, -4, 2),
@@ -46,7 +51,10 @@ SCENARIOS: dict[str, Candidates] = {
     ),
     "-4 to 0 points from the champion": lambda random, champion: champion + _points(random, champion, -4, 0),
 }
-"""Each change is a whole number of points, and all are equally likely."""
+"""Name -> the draw of the candidates. A point is 0.01 of accuracy.
+
+Each change is a whole number of points, and all changes in the range are equally likely.
+"""
 
 
 def two_better(_: np.random.Generator, champion: Floats) -> Floats:
@@ -60,10 +68,10 @@ class Outcome:
 
     Attributes:
         below: share of runs whose last champion is 3 points or more below the reference model, in true accuracy.
-        far_below: as ``below``, 5 points or more.
+        far_below: as ``below``, but with 5 points or more.
         change: mean true accuracy of the last champion minus that of the first.
         passed: share of the candidates that passed.
-        power: share of the candidates 2 points or more above champion and reference that passed.
+        power: share that passed of the candidates that are 2 points or more above champion and reference.
         optimism: mean measured accuracy of the last champion minus its true accuracy.
         estimated: mean of ``selection_optimism`` over the runs' candidates.
     """
@@ -78,7 +86,7 @@ class Outcome:
 
 
 class World:
-    """Test splits of many runs, and models with a known true accuracy."""
+    """The test splits of many simulated runs, for which models with a known true accuracy can be drawn."""
 
     def __init__(self, *, discordance: float, runs: int, seed: int) -> None:
         """Draw the difficulty of each image of each run.
@@ -96,14 +104,20 @@ class World:
         self.start = np.zeros(runs)
 
     def model(self, change: Floats) -> Bools:
-        """Return whether one model of each run predicts each image correctly, for each run's true change (runs,)."""
+        """Draw one model for each run, and return whether it predicts each image correctly, bool (runs, images).
+
+        ``change`` (runs,) is the true accuracy of each model minus that of the first champion.
+        """
         own = self._own * self.random.normal(size=self._difficulty.shape)
         correct: Bools = self._difficulty + own < norm.ppf(_recall(change))[:, _CLASS]
         return correct
 
 
 def simulate(world: World, candidates: Candidates, rules: GateRules, *, weeks: int, with_memory: bool) -> Outcome:
-    """Judge one candidate a week in every run, and return the outcome after the last week."""
+    """Judge one candidate a week in every run, and return the outcome after the last week.
+
+    ``with_memory`` says whether the gate also compares each candidate with the reference model.
+    """
     champion_change = world.start
     champion = world.model(champion_change)
     reference, reference_change, judged = champion, champion_change, [champion[:_ESTIMATES]]
@@ -140,7 +154,10 @@ def simulate(world: World, candidates: Candidates, rules: GateRules, *, weeks: i
 
 
 def yearly_errors(world: World, rules: GateRules) -> float:
-    """Return the share of runs in which a candidate that loses the whole margin passes the comparison in one year."""
+    """Return the share of runs in which a bad candidate passes the comparison with the reference within one year.
+
+    All candidates are worse than the reference by the whole margin of the rule.
+    """
     reference = world.model(world.start)
     worse = world.start - rules.reference_margin
     found = np.zeros(len(reference), dtype=bool)
@@ -166,7 +183,10 @@ def _passes_champion(candidate: Bools, champion: Bools, rules: GateRules) -> Boo
 
 
 def _holds(candidate: Bools, other: Bools, confidence: float, rule: Test) -> Bools:
-    """Return for each run whether a rule holds. Runs with the same counts have the same result."""
+    """Return for each run whether ``rule`` holds for the comparison of ``candidate`` with ``other``.
+
+    The rule is computed once for all runs with the same counts of lost and gained images.
+    """
     lost, gained = (other & ~candidate).sum(axis=1), (candidate & ~other).sum(axis=1)
     counts, run = np.unique(np.stack([lost, gained]), axis=1, return_inverse=True)
     results = [rule(_paired_test(int(a), int(b), confidence)) for a, b in counts.T]
@@ -185,7 +205,7 @@ def _paired_test(lost: int, gained: int, confidence: float) -> PairedTest:
 
 
 def _shared(recall: float, differ: float) -> float:
-    """Return the correlation at which two models of this recall differ on this share of the images."""
+    """Return the correlation at which two models with this ``recall`` differ on the share ``differ`` of the images."""
     threshold = norm.ppf(recall)
 
     def excess(correlation: float) -> float:

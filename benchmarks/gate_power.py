@@ -1,8 +1,9 @@
-"""Simulate which candidates the gate's change rules refuse: ``python -m benchmarks.gate_power``.
+"""Simulate how often the gate refuses a candidate by comparison with the champion: ``python -m benchmarks.gate_power``.
 
-Two models predict the same test images. On a share of them, the discordance, only one of the two is right. A worse
-candidate differs by a known loss of accuracy. The spread of the discordance over the classes is that measured on
-SARTAJ's test split between trainings of one recipe on nearly the same images (see docs/decisions/0014).
+The candidate and the champion predict the same test images. On a share of the images, the discordance, only one of the
+two is right. A worse candidate has a known loss of accuracy. The spread of the discordance over the classes was
+measured on the test split of the SARTAJ dataset. The compared models were trainings of one recipe on nearly the same
+images (see docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SARTAJ = (133, 123, 49, 125)
 PHANTOMS = (90, 90, 90, 90)
 """Test images of 600 phantoms a class, 360 in all."""
 SPREAD = (0.4, 2.0, 1.5, 0.4)
-"""Discordance of each class, as a multiple of the total."""
+"""Discordance of each class, as a multiple of the discordance of all images."""
 _DISCORDANCES = (0.04, 0.06, 0.08, 0.10, 0.14)
 _WORSE = (0.0, 0.03, 0.05)
 _TRIALS = 4000
@@ -28,7 +29,7 @@ _TRIALS = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class Refusals:
-    """The share of simulated candidates that each rule refuses, and that any rule refuses."""
+    """The share of simulated candidates that each rule refuses, and the share that at least one rule refuses."""
 
     noninferiority: float
     mcnemar: float
@@ -45,7 +46,11 @@ def refusals(
     trials: int = _TRIALS,
     seed: int = 0,
 ) -> Refusals:
-    """Judge ``trials`` candidates on images of ``counts`` by class, each ``worse`` in accuracy than the champion."""
+    """Judge ``trials`` simulated candidates, and return the shares that the gate refuses.
+
+    ``counts`` are the numbers of test images by class. ``worse`` is the accuracy that each candidate loses against the
+    champion. ``discordance`` is the share of images on which only one of the two is right.
+    """
     random = np.random.default_rng(seed)
     spread = np.array(SPREAD) * sum(counts) / np.dot(SPREAD, counts)
     differ = np.maximum(discordance * spread, worse)  # a class that differs less could not be worse by so much

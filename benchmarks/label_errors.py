@@ -51,7 +51,10 @@ def known_errors(images: Sequence[LabeledImage], path: Path, column: str) -> set
 
 
 def ranks_of(images: Sequence[LabeledImage], wrong: set[str]) -> str:
-    """Return a text with the ranks of the images with the pixels ``wrong`` among the candidates."""
+    """Return a text with the ranks of known label errors in the list of likely label errors.
+
+    ``wrong`` are the pixel hashes of the images with known label errors.
+    """
     groups = form_groups(images, {}).groups
     review = review_labels(groups, maximum_images=QualityRules.load().maximum_images_label_errors)
     ranks = [rank for rank, candidate in enumerate(review.candidates, start=1) if candidate.image.pixel_sha256 in wrong]

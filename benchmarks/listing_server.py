@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 _PAGE = 1_000
-"""Keys a page: the maximum of S3."""
+"""Number of keys on a page of a listing, which is the maximum of S3."""
 
 
 class ListingServer(ThreadingHTTPServer):
@@ -30,7 +30,7 @@ class ListingServer(ThreadingHTTPServer):
 
 @contextmanager
 def listing_server(count: int) -> Iterator[str]:
-    """Run such a server in its own process, and yield its address."""
+    """Run a ``ListingServer`` with ``count`` keys in its own process, and yield its address."""
     command = [sys.executable, "-m", "benchmarks.listing_server", str(count)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -69,7 +69,7 @@ class _Lister(BaseHTTPRequestHandler):
 
 
 def _item(prefix: str, number: int) -> str:
-    """Return one object: 200 per study, with the key length and fields of a real listing."""
+    """Return the XML of one object, with the key length and fields of a real listing. A study has 200 objects."""
     return (
         f"<Contents><Key>{prefix}2026/study-{number // 200:06d}/series-{number // 40 % 5}/{number:09d}.dcm</Key>"
         f"<LastModified>2026-03-{1 + number % 28:02d}T02:{number % 60:02d}:07.000Z</LastModified>"

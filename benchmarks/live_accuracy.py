@@ -1,8 +1,8 @@
 """Simulate intervals and alarms of the live accuracy: ``python -m benchmarks.live_accuracy``.
 
-A month has 4,200 scans of patients with one or more scans. The confidences of one patient's scans are alike. A
-prediction is correct with a chance equal to its confidence, or lower by a shift. Reviewers read a scan with a
-probability of 0.02, and one with a confidence below 0.6 with a probability of 0.5. The seed is fixed.
+A month has 4,200 scans of patients with one or more scans. The confidences of one patient's scans are alike. The chance
+that a prediction is correct is equal to its confidence, or lower by a shift. Reviewers read a scan with a probability
+of 0.02 (audit sample). They read a scan with a confidence below 0.6 with a probability of 0.5. The seed is fixed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _DRAWS = 1000
 _SCANS = 4200
 _AUDIT, _FLAGGED, _FLAGGED_BELOW = 0.02, 0.5, 0.6
 _WEEKLY = 20
-"""Audited scans a week, with 140 scans a night."""
+"""Number of scans in the audit sample of a week, with 140 scans a night."""
 _ALARM = 20
-"""Wealth of an alarm: at most 5% false alarms a year."""
+"""Wealth of the bet in ``monitor_wealth`` that raises an alarm. At most 5% of years have a false alarm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """Share of intervals that cover the true accuracy, and their mean width."""
+    """The share of intervals that contain the true accuracy, and the mean width of the intervals."""
 
     covered: float
     width: float
@@ -42,7 +42,7 @@ def coverage(*, shift: float, only_audit: bool, seed: int = 0, draws: int = _DRA
 
     Args:
         shift: how much lower the chance of a correct prediction is than its confidence.
-        only_audit: read the audit sample only. Otherwise reviewers also read flagged scans.
+        only_audit: whether reviewers read the audit sample only. Otherwise they also read scans with low confidence.
         seed: seed of all random numbers.
         draws: number of months.
     """
@@ -74,7 +74,7 @@ def coverage(*, shift: float, only_audit: bool, seed: int = 0, draws: int = _DRA
 
 
 def alarms(*, accuracy: float, target: float, weeks: int = 52, seed: int = 0) -> Floats:
-    """Return for each of 1,000 years the week of the first alarm, infinite without one."""
+    """Return the week of the first alarm in each of 1,000 simulated years. It is infinite if there is no alarm."""
     random = np.random.default_rng(seed)
     correct = (random.random((_DRAWS, weeks * _WEEKLY)) < accuracy).astype(float)
     reached = monitor_wealth(correct, target=target)[:, _WEEKLY - 1 :: _WEEKLY] >= _ALARM  # checked once a week

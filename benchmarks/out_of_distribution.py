@@ -5,9 +5,9 @@ r"""Measure the out-of-distribution score: ``python -m benchmarks.out_of_distrib
     python -m benchmarks.out_of_distribution ~/sartaj --weights FILE --against photographs ~/food \
         --against "healthy T1" ~/dicom
 
-The images of FOLDER are grouped and split like a first snapshot, and the recipe ``mobilenet_v2`` (frozen backbone) is
-trained. Its model folder scores the test split and other images. All images are made gray first, also for training, so
-that color does not help. Without FOLDER: phantoms, and random weights.
+The images of FOLDER are grouped and split like a first snapshot. The recipe ``mobilenet_v2`` (frozen backbone) is
+trained on them. The trained model scores the test split and other images. All images are made gray first, also for
+training, so that color does not help. Without FOLDER, phantoms are used. Without FILE, the initial weights are random.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Frames = NDArray[np.uint8]
 _MADE = 100
 """Number of noise frames, and of blank frames."""
 _PER_CLASS = 150
-"""Number of phantoms without a folder."""
+"""Number of phantoms of each class, which are used if no folder is given."""
 
 
 @click.command()
@@ -67,7 +67,7 @@ def compare_distances(
     *,
     is_progress_shown: bool = False,
 ) -> Iterator[str]:
-    """Train a model on ``folder``, or on phantoms, and return the rows of a Markdown table."""
+    """Train a model on ``folder``, or on phantoms, and yield the lines of two Markdown tables."""
     recipe = Recipe.load("mobilenet_v2")
     if weights is None:
         recipe = recipe.override(initial_weights="random")
@@ -114,7 +114,7 @@ def _rows(model: LoadedModel, test: Frames, against: Mapping[str, Path]) -> Iter
 
 
 def _doubtful(model: LoadedModel, test: FrameArrays) -> Iterator[str]:
-    """Measure the confidence thresholds on the test split, class by class."""
+    """Yield the lines of a table on the test images: by predicted class, the effect of the confidence threshold."""
     said = list(to_predictions(model.predict(test.frames), model.manifest))
     is_low = np.array([ReviewReason.LOW_CONFIDENCE in answer.review_reasons for answer in said])
     named = np.array([answer.predicted_class.position for answer in said])
@@ -135,7 +135,7 @@ def _share(holds: NDArray[np.bool_]) -> str:
 
 
 def _split(folder: Path, size: int) -> dict[Split, FrameArrays]:
-    """Return gray frames of a first snapshot of ``folder``."""
+    """Return the gray frames of ``folder`` by split, with the splits of a first snapshot."""
     images, _ = read_folder(folder)
     grouping = form_groups(images, {})
     splits = assign(grouping.to_split(), grouping.known)
@@ -155,13 +155,13 @@ def _frames_of(folder: Path, records: list[SnapshotImage], size: int) -> FrameAr
 
 
 def _gray_frames(folder: Path, size: int) -> Frames:
-    """Return every frame of every readable file below ``folder``."""
+    """Return every frame of every readable file below ``folder``, in gray, uint8 (N, S, S, 3)."""
     found = [_gray(path, size) for path in sorted(folder.rglob("*")) if path.is_file()]
     return np.concatenate([frames for frames in found if len(frames)])
 
 
 def _gray(path: Path, size: int) -> Frames:
-    """Return frames (F, S, S, 3) without color; F is 0 if the file is rejected."""
+    """Return the F frames of a file without color, uint8 (F, S, S, 3). F is 0 if the file is rejected."""
     decoded = decode(path.read_bytes())
     if isinstance(decoded, Rejection):
         return np.empty((0, size, size, 3), np.uint8)
@@ -170,7 +170,7 @@ def _gray(path: Path, size: int) -> Frames:
 
 
 def _noise(size: int) -> Frames:
-    """Return gray noise, from one pixel to a tenth of the image wide."""
+    """Return frames of gray noise. Its grains grow from one pixel to a tenth of the image's width."""
     random = np.random.default_rng(0)
     widths = np.linspace(0, size / 10, _MADE)
     return np.stack([_full_range(gaussian_filter(random.normal(size=(size, size)), width)) for width in widths])
@@ -181,7 +181,7 @@ def _full_range(values: NDArray[np.float64]) -> Frames:
 
 
 def _blanks(size: int) -> Frames:
-    """Return uniform gray with detector noise. A completely blank image would be rejected."""
+    """Return uniformly gray frames with detector noise, because a completely blank image would be rejected."""
     random = np.random.default_rng(1)
     return np.stack([_colored(random.normal(level, 1, (size, size))) for level in np.linspace(0, 255, _MADE)])
 

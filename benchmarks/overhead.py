@@ -10,8 +10,8 @@ A run lists, reads from S3, decodes, predicts and writes to Postgres. Each round
 frames, the run, and inference alone again. The result has two definitions, because other load on the machine changes
 the first one:
 
-- by wall time: 2 cores x (wall time of the run - wall time of inference alone), without the processor time of S3
-- by processor time: of the worker, less inference alone, of the decoder processes, and of Postgres
+- by wall time: number of cores x (wall time of the run - wall time of inference alone) - processor time of S3
+- by processor time: worker - inference alone + decoder processes + Postgres
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _CONVERT: Mapping[str, Callable[[Path], Path]] = {"jpeg": Path, "dicom": to_mr_o
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Milliseconds per file: wall time of the run and of inference alone, then processor times."""
+    """Milliseconds per file. ``run`` and ``inference`` are wall times, all other values are processor times."""
 
     run: float
     inference: float
@@ -70,7 +70,7 @@ class Cost:
 
     @property
     def by_processor_time(self) -> float:
-        """Return the processor time outside inference of all processes but S3."""
+        """Return the processor time outside inference of all processes except S3."""
         return self.worker + self.decoders + self.postgres
 
     @property
@@ -84,7 +84,7 @@ HEAD = """| files | model | code | ms (least to most) | worker | decoders | Post
 
 
 def row(kind: str, precision: str, code: str, costs: Sequence[Cost]) -> str:
-    """Return one row of the table: medians of the rounds."""
+    """Return one row of the table, with the medians over the rounds ``costs``."""
     middle = {name: median(asdict(cost)[name] for cost in costs) for name in asdict(costs[0])}
     totals = [cost.by_processor_time for cost in costs]
     parts = " | ".join(f"{middle[name]:.1f}" for name in ("worker", "decoders", "postgres"))
@@ -126,7 +126,7 @@ def compare(count: int, rounds: int, kinds: str, precisions: str, against: tuple
 
 @contextmanager
 def _worker(made: ScoringStack, precision: str, checkout: Path) -> Iterator[Callable[[], Cost]]:
-    """Start a worker process with the code of ``checkout``. Yield a function that measures a run."""
+    """Start a worker process with the code of ``checkout``, and yield a function that measures a scoring run in it."""
     servers = [str(pid_of(service)) for service in (made.stack.postgres.service, made.stack.objects.service)]
     files = [str(made.files[0].parent), made.files[0].suffix]
     command = [sys.executable, "-P", __file__, "work", *servers, *files, precision]
@@ -168,7 +168,7 @@ def work(postgres: int, s3: int, folder: Path, suffix: str, precision: str) -> N
 
 
 def _inference(job: ScoringJob, run: ScoringRun, paths: list[Path]) -> Callable[[], object]:
-    """Return a function that predicts all frames of the files with a backend of its own."""
+    """Return a function that predicts all frames of the files with a separate backend (inference alone)."""
     decoded = [decode(path.read_bytes()) for path in paths]
     frames = [frame.pixels for each in decoded if isinstance(each, Decoded) for frame in each.frames]
     prepared = np.stack([letterbox(pixels, size=SIZE) for pixels in frames])
@@ -178,7 +178,10 @@ def _inference(job: ScoringJob, run: ScoringRun, paths: list[Path]) -> Callable[
 
 
 def _measured(score: Callable[[], object], infer: Callable[[], object], *, postgres: int, s3: int) -> dict[str, float]:
-    """Return the seconds of one run, less inference alone before and after the run."""
+    """Return the values of ``Cost`` in seconds for all files of one run.
+
+    Inference alone is timed before and after the run. Its mean is subtracted from the worker's processor time.
+    """
     before = _timed(infer)
     used = [family_seconds(server) for server in (os.getpid(), postgres, s3)]
     wall, own = _timed(score)
@@ -213,14 +216,14 @@ def _score(job: ScoringJob, prefix: str, stub: LoadedModel | None) -> ScoringRun
 
 
 def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the wall time and the processor time of this process, in seconds."""
+    """Call ``work``, and return the wall time and the processor time of this process, in seconds."""
     wall, own = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - own
 
 
 def family_seconds(pid: int) -> float:
-    """Return the processor time of a process and its children, those that ended included."""
+    """Return the processor time of a process and its children in seconds, including children that have ended."""
     process = psutil.Process(pid)
     total = 0.0
     for each in (process, *process.children(recursive=True)):

@@ -4,9 +4,9 @@
 
     python -m benchmarks.page --count 200
 
-A whole stack with Airflow, a run of JPEGs of 512 x 512 pixels, Debian's Chromium on the same two cores. Each page of
-the worklist is opened, then scrolled from top to bottom while the browser records every drawn frame. At 60 a second
-they are 17 ms apart. A frame after 50 ms or more is a visible pause.
+The benchmark starts a whole stack with Airflow, and scores JPEG files of 512 x 512 pixels. Chromium runs on the same
+cores. It opens each page of the worklist, scrolls it from top to bottom, and records every drawn frame. At 60 frames a
+second, frames are 17 ms apart. A frame that comes 50 ms or more after the last one is a visible pause.
 """
 
 from __future__ import annotations

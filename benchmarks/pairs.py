@@ -13,7 +13,7 @@ HEAD: Final = """| what | compared with | this project /s | other /s | ratio (me
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Files or frames a second of both sides, one pair per round."""
+    """The speeds of both sides in files or frames per second, with one pair of values per round."""
 
     ours_name: str
     theirs_name: str

@@ -1,11 +1,12 @@
-"""Measure a scoring run of many small frames with a backend that costs nothing: everything but the arithmetic.
+"""Measure a scoring run of many small frames without inference, with a backend that returns at once.
 
 ::
 
     python -m benchmarks.rows --count 100000
 
-Each file is a different image of 64 x 64 pixels. They are written to the S3 server's folder, not through it. A second
-run over the same files finds nothing new. Times of the stages within a chunk are the worker's own.
+Each file is a different image of 64 x 64 pixels. The benchmark writes the files directly into the folder of the S3
+server. A second run over the same files finds nothing new. The worker itself measures the times of the stages within a
+chunk.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Stub:
     device = "none"
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Return probabilities 0.7, 0.1, 0.1, 0.1."""
+        """Return a function that returns the probabilities 0.7, 0.1, 0.1 and 0.1 for every frame."""
         count = len(frames)
         return lambda: {
             "probability": np.tile(np.array([0.7, 0.1, 0.1, 0.1], np.float32), (count, 1)),
@@ -105,7 +106,7 @@ _STAGES = """
 
 
 def stub_model(*, count_reference: int = 0) -> LoadedModel:
-    """Return a model that predicts at once, with as many reference embeddings of 2,048 numbers."""
+    """Return a model that predicts at once, with ``count_reference`` reference embeddings of 2,048 numbers each."""
     manifest = Manifest(
         recipe="none",
         backbone="none",

@@ -1,12 +1,12 @@
-"""Compare a whole scoring run with the arithmetic alone, the paper's method, and a tf.data pipeline.
+"""Compare a whole scoring run with inference alone, with the paper's method, and with a tf.data pipeline.
 
 ::
 
     python -m benchmarks.scoring_run resnet50
 
-The run is the product's own: list, plan, claim, read from S3, decode, infer, write to Postgres, reconcile, with both
-servers on the same cores. The model is loaded before, because a worker loads it once for all of its chunks. Weights are
-random, which does not change the time. Each run is timed between two runs of the compared method, so that a slow minute
+The scoring run has all steps: list, plan, claim, read from S3, decode, infer, write to Postgres and reconcile. Postgres
+and S3 run on the same cores. The model is loaded before, because a worker loads it once for all of its chunks. Weights
+are random, which does not change the time. Each run is timed between two runs of the compared method. So a slow minute
 of the machine affects both.
 """
 
@@ -38,9 +38,9 @@ from braintumor.training.recipe import Recipe
 
 _ROUNDS = 3
 _COUNTS = {"resnet50": 200, "vgg16": 60}
-"""Files a run: some ten seconds of arithmetic."""
+"""Backbone -> number of files of a run, for which inference takes some ten seconds."""
 _PAPER_COUNT = 24
-"""Files for the paper's method, whose time is proportional to files."""
+"""Number of files for the paper's method, whose time is proportional to the number of files."""
 _BATCH = 32
 
 
@@ -70,7 +70,10 @@ def main(backbone: str, count: int | None, precision: str | None) -> None:
 
 
 def _compare(ours_name: str, ours: Speed, theirs_name: str, theirs: Speed) -> Comparison:
-    """Time rounds of other, ours, other. The mean of both other times counts."""
+    """Compare the speeds of two methods in rounds. Each round measures theirs, ours, and theirs again.
+
+    The mean of both speeds of theirs counts.
+    """
     ours(), theirs()  # warm-up
     mine, other = [], []
     for _ in range(_ROUNDS):
@@ -92,7 +95,10 @@ def _engine(engine: OpenVinoBackend, frames: Any) -> float:
 
 
 def _paper(model: Any, files: list[Path]) -> float:
-    """Process one file after the other: load, resize, ``predict``, print."""
+    """Return the speed of the paper's method in files per second.
+
+    It processes one file after the other: load, resize, ``predict``, print.
+    """
     started = time.perf_counter()
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         for path in files:
@@ -103,7 +109,10 @@ def _paper(model: Any, files: list[Path]) -> float:
 
 
 def _tf_data(model: Any, files: list[Path]) -> float:
-    """Decode in parallel, prefetch, batch. The better of Keras' ``predict`` and a compiled call counts."""
+    """Return the speed of a tf.data pipeline in files per second. It decodes in parallel, batches and prefetches.
+
+    The faster of Keras' ``predict`` and a call that XLA compiled counts.
+    """
     import tensorflow as tf
 
     def load(path: Any) -> Any:
@@ -125,14 +134,14 @@ _COMPILED: dict[int, Any] = {}
 
 
 def _compiled(model: Any) -> Any:
-    """Return the model under XLA, compiled once."""
+    """Return a function that calls the model with XLA. The function of a model is made once."""
     import tensorflow as tf
 
     return _COMPILED.setdefault(id(model), tf.function(lambda batch: model(batch, training=False), jit_compile=True))
 
 
 def _benchmark_app(graph: Path) -> float:
-    """Run OpenVINO's own tool on the same graph and batch, in its throughput mode."""
+    """Return the frames per second of OpenVINO's tool ``benchmark_app`` for a graph, in its throughput mode."""
     program = Path(sys.executable).with_name("benchmark_app")
     shape = f"[8,{SIZE},{SIZE},3]"
     command = [str(program), "-m", str(graph), "-d", "CPU", "-hint", "throughput", "-shape", shape, "-t", "15"]

@@ -32,18 +32,26 @@ from devstack.stack import Stack
 SIZE = 224
 
 _PLACE = "-" * 64
-"""Comment of an MR object, which other text of the same length replaces."""
+"""Comment in a DICOM file. To make the file's bytes unique, other text of the same length replaces the comment."""
 _DESCRIPTION = 148
-"""Position of the description in the header of NIfTI-1."""
+"""Position of the description in the header of a NIfTI-1 file, in bytes."""
 _VOLUME_SIDE = 256
 
 Speed = Callable[[], float]
-"""A function that does the work once and returns files a second."""
+"""A function that does the measured work once, and returns its speed in files per second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringStack:
-    """Postgres and S3 with one backbone's model by precision, and JPEG files of 512 x 512, as most of SARTAJ's."""
+    """Running servers of Postgres and S3, with models and local image files.
+
+    Attributes:
+        stack: the servers.
+        settings: connections to the servers.
+        store: the S3 client.
+        files: JPEG files of 512 x 512 pixels, the size of most images of the SARTAJ dataset.
+        models: the registered models of one backbone, by precision.
+    """
 
     stack: Stack
     settings: Settings
@@ -56,7 +64,10 @@ class ScoringStack:
         _braintumor(self.settings, "model", "promote", model.model_name, "--override", "--reason", "benchmark")
 
     def write_files(self) -> S3Uri:
-        """Write all files under a new prefix with new bytes, because duplicates are not inferred again."""
+        """Write all files to S3 with new bytes below a new prefix, and return the prefix.
+
+        The bytes are new, because a scoring run does not predict duplicates again.
+        """
         prefix = S3Uri.parse(self.settings.require("scans_uri")) / f"{time.time_ns()}/"
 
         def put(path: Path) -> None:
@@ -66,7 +77,10 @@ class ScoringStack:
         return prefix
 
     def scoring_speed(self) -> Speed:
-        """Return a function that scores with the champion. Each run has its own prefix, written before the timing."""
+        """Return a function that scores all files with the champion, and returns its speed in files per second.
+
+        Each run has its own S3 prefix. The files are written there before the time is measured.
+        """
         opened = ScoringJob.open(self.settings)
 
         def score() -> float:
@@ -132,7 +146,10 @@ def _braintumor(settings: Settings, *arguments: str) -> None:
 
 
 def write_files(folder: Path, count: int) -> list[Path]:
-    """Return ``count`` different files: each a phantom's slice in JPEG with different noise."""
+    """Write ``count`` different JPEG files into ``folder``, and return their paths.
+
+    Each file shows a slice of a phantom with different noise.
+    """
     drawn, rng = folder / "drawn", np.random.default_rng(0)
     write_dataset(drawn, per_class=4, seed=2)
     slices = [Image.open(path).convert("L").resize((512, 512)) for path in sorted(drawn.rglob("*.*g"))]
@@ -144,7 +161,7 @@ def write_files(folder: Path, count: int) -> list[Path]:
 
 
 def to_mr_object(path: Path) -> Path:
-    """Write the image of a file as an uncompressed MR object of 16 bits with a window, and return its path."""
+    """Write the image of a file as an uncompressed 16-bit DICOM MR file with a window, and return its path."""
     pixels = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 8
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -168,13 +185,16 @@ def to_volume(path: Path) -> Path:
     pixels = np.asarray(Image.open(path).convert("L").resize((_VOLUME_SIDE, _VOLUME_SIDE)))
     written = path.parent / "volumes" / f"{path.stem}.nii"
     written.parent.mkdir(exist_ok=True)
-    slices = np.stack([np.roll(pixels, 3 * place, axis=1) for place in range(8)])  # equal ones look like a label map
+    slices = np.stack([np.roll(pixels, 3 * place, axis=1) for place in range(8)])  # equal slices look like labels
     written.write_bytes(as_nifti(slices, is_gzipped=False))
     return written
 
 
 def _commented(path: Path, words: str) -> bytes:
-    """Return the same image with other bytes, by a comment, because a duplicate is not inferred again."""
+    """Return the bytes of a file with ``words``, or a hash of it, as a comment. The image stays the same.
+
+    The bytes must differ, because a scoring run does not predict duplicates again.
+    """
     data, comment = path.read_bytes(), words.encode()
     digest = sha256(comment).hexdigest().encode()
     if path.suffix == ".dcm":

@@ -1,12 +1,12 @@
-"""Measure the processor time that the start of one scoring task costs, with a live scheduler.
+"""Measure the processor time that the start of one scoring task costs, with a running Airflow scheduler.
 
 ::
 
     python -m benchmarks.task_start
 
 The DAG scores the same number of files in one chunk and in many chunks of 4 files. Inference computes 4 frames at once,
-so it costs the same in both. The difference per chunk is the cost of a task: Airflow's scheduler, supervisor and API
-server, the imports, the model, the decoder processes, and Postgres.
+so it costs the same in both. The difference per chunk is the cost of a task. It includes Airflow's scheduler,
+supervisor and API server, the imports, the model, the decoder processes, and Postgres.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def main(rounds: int, chunks: int) -> None:
 
 
 def _seconds(made: ScoringStack, chunks: int, idle: float = 0.0) -> float:
-    """Return the processor seconds of a DAG run in a number of chunks, less the idle services."""
+    """Return the processor seconds of a DAG run that scores all files in ``chunks`` chunks.
+
+    ``idle`` is the processor time of the idle services per second, which is subtracted.
+    """
     prefix, client = made.write_files(), made.stack.client()
     started, used = time.monotonic(), _used(made)
     conf = {"scans_uri": str(prefix), "chunk_size": len(made.files) // chunks}

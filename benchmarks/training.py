@@ -1,8 +1,9 @@
 """Compare training a head on cached features with the same recipe through ``model.fit`` on images, in one process.
 
-Phantoms, ResNet50 frozen with random weights, 224 x 224, 10 epochs, no augmentation, no early stopping, the best
-epoch. Both use the same batches in the same order, and standardize the features by the same constants, which random
-features need. The time to compute these constants is not counted for ``model.fit``.
+The images are phantoms of 224 x 224 pixels. The backbone is a frozen ResNet50 with random weights. Both ways train 10
+epochs without augmentation and early stopping, and keep the best epoch. Both use the same batches in the same order.
+Both standardize the features by the same constants, because features of random weights need it. The time to compute
+these constants is not counted for ``model.fit``.
 """
 
 from __future__ import annotations
@@ -43,20 +44,20 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """Kernel (d, 4) and bias (4,) on the backbone's features, and the training seconds from frames."""
+    """A trained head with kernel (d, 4) and bias (4,), and the seconds of its training, which starts from frames."""
 
     kernel: Array
     bias: Array
     seconds: float
 
     def words(self, features: Array, labels: NDArray[np.int64]) -> str:
-        """Return time and accuracy on features (N, d) of a test split."""
+        """Return a text with the training time, and the accuracy on features (N, d) of a test split."""
         accuracy = np.mean((features @ self.kernel + self.bias).argmax(axis=1) == labels)
         return f"{self.seconds:.0f} s, accuracy {accuracy:.3f}"
 
 
 def compare_training() -> list[str]:
-    """Return the table's rows: cached through Keras and through OpenVINO, each against plain ``model.fit``."""
+    """Return the rows of the table. They compare features cached with Keras or OpenVINO with plain ``model.fit``."""
     recipe = Recipe.load("resnet50_small").override(
         image_size=_SIZE, epochs=10, patience=1000, batch_size=32, flip_views=False
     )
@@ -64,7 +65,7 @@ def compare_training() -> list[str]:
     classifier = Classifier(recipe)
     extractor = FeatureExtractor(
         through_openvino(classifier.embedder), device="cpu"
-    )  # the first call includes start-up
+    )  # not timed, because the first call includes start-up
     constants = standardization(extractor.extract(training.frames).pooled)
     unseen = extractor.extract(test.frames).pooled
     ways = {name: partial(_cached, recipe, way) for name, way in _WAYS.items()}
@@ -86,7 +87,7 @@ def _timed(train: Callable[[Images, Images], tuple[Array, Array]], training: Ima
 
 
 def _plain(recipe: Recipe, constants: tuple[Array, Array], training: Images, validation: Images) -> tuple[Array, Array]:
-    """Train as in a tutorial: the frozen network processes every image in every epoch."""
+    """Train as tutorials do, and return kernel and bias. The frozen network processes every image in every epoch."""
     mean, scale = constants
     classifier = Classifier(recipe)
     classifier.network.trainable = False
@@ -117,7 +118,7 @@ def _plain(recipe: Recipe, constants: tuple[Array, Array], training: Images, val
 def _cached(
     recipe: Recipe, way: Callable[[KerasModel], Embed], training: Images, validation: Images
 ) -> tuple[Array, Array]:
-    """Train as in this project: one pass, and every epoch on its features."""
+    """Train as this project does, and return kernel and bias. The frozen network processes every image once."""
     extractor = FeatureExtractor(way(Classifier(recipe).embedder), device="cpu")
     fitted = fit_head(
         recipe,

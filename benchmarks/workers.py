@@ -1,12 +1,12 @@
-"""Compare two scoring workers of one thread each with one.
+"""Compare the speed of two scoring workers of one thread each with the speed of one such worker.
 
 ::
 
     python -m benchmarks.workers compare
 
-Workers are processes as Celery starts them, each on its own core. Before the measurement each scores one chunk, so that
-its model is loaded. The other chunks are assigned in turn. Both servers use the same cores. A single worker leaves one
-core to the servers, and that is not subtracted.
+Workers are processes as Celery starts them, each on its own core. Before the measurement, each worker scores one chunk,
+so that its model is loaded. The other chunks are assigned to the workers in turn. Postgres and S3 use the same cores. A
+single worker leaves the other core to these servers, and this advantage is not subtracted.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def work(core: int, run: int, chunks: tuple[int, ...]) -> None:
 
 
 def _scoring_speed(made: ScoringStack, *, workers: int) -> float:
-    """Return files a second, from the start signal to the last worker's end."""
+    """Return the files per second of all workers together, from the start signal to the end of the last worker."""
     opened, prefix = ScoringJob.open(made.settings), made.write_files()
     run, _ = opened.begin(run_key=str(prefix), scans_uri=str(prefix))
     chunks = [str(chunk) for chunk in opened.plan(run.scoring_run_id, chunk_size=_CHUNK_SIZE)]

@@ -5,9 +5,10 @@ with the rights of the schema's owner. ``erase`` deletes pages and images in S3 
 operator can repeat an interrupted erasure. Models are not retrained. The tombstone names the snapshots with images of
 the person.
 
-An erasure holds the lock ``IMAGES`` exclusively, so it never runs at the same time as ``writing_images``. The database
-keeps a keyed mark (HMAC-SHA256) of each of the person's files. Snapshots and scoring runs refuse these files. The
-database also keeps the addresses of the objects that remain in S3, until the operator confirms their deletion.
+An erasure holds the lock ``IMAGES`` exclusively, so it never runs at the same time as a block of ``writing_images``.
+The database keeps a keyed mark (HMAC-SHA256) of each of the person's files. Snapshots and scoring runs refuse files
+with such a mark. The database also keeps the addresses of the person's objects that remain in S3. ``erased_objects``
+forgets an address when the object is gone.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Erasure:
         snapshot_ids: snapshots with images of the person. Models trained on them are not retrained.
         removed: S3 addresses of the pages, manifests, plots and images that were deleted or rewritten.
         object_uris: S3 addresses of the person's files, which can identify the person. Only the operator sees them.
-        are_objects_deleted: whether the files at ``object_uris`` were deleted. If not, the operator must delete
-            them.
+        are_objects_deleted: whether the files at ``object_uris`` were deleted. If they were not, the operator must
+            delete them.
     """
 
     erasure_id: int
@@ -84,12 +85,12 @@ def find_subject(settings: Settings, patient_number: str) -> Subject:
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:
     """Erase the patient with the pseudonym ``subject``, a value of ``scan.patient_pseudonym``.
 
-    The function reads all labeled images in S3, because only their DICOM headers name the patient. It also uses the
-    stored tables of patients, and deletes the patient from them. The tombstone keeps the actor and the reason. With
-    ``with_objects``, the person's own files in S3 are deleted too.
+    The function reads all labeled images in S3, because their DICOM headers name the patient and the database does not.
+    It also uses the stored tables of patients, and deletes the patient from them. The tombstone keeps the actor and the
+    reason. With ``with_objects``, the person's own files in S3 are deleted too.
 
     Raises:
-        ErasureError: the pseudonym is unknown, or another process holds the lock of ``writing_images``.
+        ErasureError: the pseudonym is unknown, or another process is in a block of ``writing_images``.
         DatabaseError: a scoring run is active, or the login has no right to erase.
     """
     key = settings.require("pseudonym_key").encode()
@@ -133,17 +134,22 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
 
 @dataclass(frozen=True, kw_only=True)
 class ErasedObjects:
-    """Addresses of erased people's objects that are still in S3, and the number of the others."""
+    """The objects of erased people whose deletion was not confirmed before.
+
+    Attributes:
+        left: addresses of the objects that are still in S3.
+        count_gone: number of the objects that are no longer in S3.
+    """
 
     left: tuple[str, ...] = field(repr=False)
     count_gone: int
 
 
 def erased_objects(settings: Settings, *, delete: bool = False) -> ErasedObjects:
-    """Return the objects of erased people that are still in S3, and forget the addresses of deleted objects.
+    """Return the objects of erased people that are still in S3, and delete the stored addresses of the other objects.
 
-    An object that was overwritten after the erasure counts as deleted, because it can be another person's file. With
-    ``delete``, the objects that are still in S3 are deleted.
+    An object that was overwritten after the erasure counts as gone, because it can be another person's file. With
+    ``delete``, the function first deletes the objects that are still in S3.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     with database.transaction(engine) as connection:
@@ -158,7 +164,10 @@ def erased_objects(settings: Settings, *, delete: bool = False) -> ErasedObjects
 
 
 def _lock_images(connection: Connection) -> None:
-    """Take the lock ``IMAGES``, without waiting, because that could take hours and would block later writers."""
+    """Take the lock ``IMAGES`` exclusively, or raise ``ErasureError`` at once.
+
+    The function does not wait, because waiting could take hours and would block later writers of images.
+    """
     if not database.try_advisory_lock(connection, IMAGES):
         raise ErasureError(
             "A snapshot, an evaluation, a preview or a report is writing images now. Nothing was erased. Run the "
@@ -179,9 +188,9 @@ def _of_subject(
 ) -> list[LabeledImage]:
     """Return the labeled images of the person with the pseudonym ``subject``.
 
-    An image is the person's if its DICOM header or the table of patients (pseudonym by sha256 of the file) names the
-    patient. If the header names no patient, the study decides. A file that an earlier erasure marked is the person's
-    too. So is every image with the same pixels as one of these images.
+    An image is the person's if its DICOM header or ``patients`` (pseudonym by sha256 of the file) names the patient. If
+    the header names no patient, an image of one of the person's studies is the person's. A file that an earlier erasure
+    of the person marked is the person's too. So is every image with the same pixels as an image of the person.
     """
     images = [(image, *identity_of(image, earlier.key)) for image in labeled]
     studies = {study for _, patient, study in images if patient == subject and study}
@@ -234,7 +243,7 @@ def _mark_files(
 
 
 def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
-    """Return ETags by address, only for the addresses with an object in S3."""
+    """Return the ETag of the object at each address. Addresses without an object in S3 are missing in the result."""
 
     def find(uri: str) -> tuple[str, str | None]:
         parsed = S3Uri.parse(uri)
@@ -245,9 +254,9 @@ def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
 
 
 def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, erased: Mapping[str, Any]) -> Iterator[str]:
-    """Replace every page that shows the person's scans or images, clean manifests, and yield their addresses.
+    """Replace pages that show the person, remove the person's images from manifests, and yield the changed addresses.
 
-    A page without a row in the table ``page`` can show any person, so it is replaced too. That happens after the
+    A page without a row in the table ``page`` can show any person, so it is replaced too. Such pages exist if the
     database was restored from an older backup than S3.
     """
     notice, images = _erased_page(), set(erased["image_sha256s"])
@@ -275,9 +284,9 @@ def _shows_images(key: str) -> bool:
 
 
 def _without_images(manifest: str, images: set[str]) -> str:
-    """Return a snapshot's manifest, as CSV text, without the images of some sha256.
+    """Return a snapshot's manifest, as CSV text, without the images whose sha256 is in ``images``.
 
-    A group key is the sha256 of an image. If that image is removed, the lowest sha256 of the rest becomes the key.
+    A group key is the sha256 of an image. If that image is removed, the lowest remaining sha256 becomes the group key.
     """
     rows = list(csv.DictReader(io.StringIO(manifest)))
     kept = [row for row in rows if row["image_sha256"] not in images]
@@ -297,8 +306,9 @@ def _without_images(manifest: str, images: set[str]) -> str:
 
 
 def _clean_models(store: ObjectStore, erased: Mapping[str, Any]) -> Iterator[str]:
-    """Delete plots with test images of the models of the person's snapshots, replace reports, and yield addresses.
+    """Delete plots with test images, replace reports, and yield the addresses of both.
 
+    The function does so for all models that were trained on a snapshot with images of the person. The command
     `braintumor model evaluate` makes new plots and reports.
     """
     for artifact in erased["artifact_uris"]:
@@ -314,5 +324,5 @@ def _clean_models(store: ObjectStore, erased: Mapping[str, Any]) -> Iterator[str
 
 
 def _erased_page() -> str:
-    """Return the HTML page that replaces a page that showed the person."""
+    """Return the HTML page that replaces each page with data of an erased person."""
     return page_environment(Path(__file__).parent / "reports/templates").get_template("erased.html").render()

@@ -1,12 +1,13 @@
-"""Measure the table of docs/training-results.md.
+"""Measure the accuracies in the table of docs/training-results.md.
 
 ::
 
     python -m benchmarks.accuracy ~/sartaj --patients patients.csv --lesions boxes.csv --weights ~/weights \
         --document docs/training-results.md
 
-The command trains each backbone on folds of FOLDER and tests it on the part that was kept apart. Each finished fold is
-stored at once, so a killed command continues. A fine-tuning continues after its last epoch.
+The command trains each backbone on folds of FOLDER, and tests it on the images that were kept apart. Each finished fold
+is stored at once. If the command is killed and started again, it continues with the first fold that is not finished. A
+fine-tuning continues after its last epoch.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def main(
 
 
 def _remaining(cells: list[tuple[Cell, int]], spent: list[tuple[Cell, float]]) -> str:
-    """Return a text on the remaining time, from the minutes of the measured folds."""
+    """Return a text on the remaining time, estimated from the minutes ``spent`` on the measured folds."""
     minutes, unknown = 0.0, 0
     for cell, _ in cells:
         same = [m for c, m in spent if (c.backbone, c.stage) == (cell.backbone, cell.stage)]

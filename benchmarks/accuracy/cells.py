@@ -1,4 +1,4 @@
-"""Train and test one fold of one cell of the table."""
+"""Train and test one fold of one cell. A cell is a combination of backbone, stage and split, one row of the table."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ from braintumor.training.recipe import Recipe, Scaling
 from braintumor.training.train import train
 
 FINE_TUNED = {"vgg16": "vgg16", "resnet50": "resnet50", "mobilenet_v2": "mobilenet_v2_fine"}
-"""Backbone -> the packaged recipe that fine-tunes it. The frozen model has its values, without augmentation."""
+"""Backbone -> the packaged recipe that fine-tunes it.
+
+The models with a frozen backbone use the same recipe without augmentation and fine-tuning.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Name a cell of the table.
+    """Identify a combination of backbone, stage and split, which is one row of the table.
 
     Attributes:
-        backbone: the network.
+        backbone: name of the network.
         stage: ``frozen``, ``frozen, pixels/255`` or ``fine-tuned``.
-        by: what stays together in a split.
+        by: which images stay together in a split.
     """
 
     backbone: str
@@ -62,9 +65,9 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        """Return a name for the values of the recipe. A result of other values is not used again.
+        """Return a hash of the recipe's values. A stored result with another hash is not used.
 
-        Values that are off are left out, so that a new key of recipes does not change the name.
+        Values that are 0, false or empty are left out. So a new recipe key with such a value does not change the hash.
         """
         values = _switched_on(self.recipe.to_values())
         del values["name"], values["version"]
@@ -76,7 +79,7 @@ def _switched_on(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def planned() -> Iterator[tuple[Cell, int]]:
-    """Yield each cell and fold, the most wanted first."""
+    """Yield each cell with each fold number, in the order of the measurement. The most important ones come first."""
     for backbone in ("resnet50", "mobilenet_v2", "vgg16"):
         for by in reversed(SplitBy):
             yield from ((Cell(backbone=backbone, stage="frozen", by=by), fold) for fold in range(COUNT_FOLD))
@@ -103,7 +106,7 @@ _FINE_TUNED_FOLDS = (
 
 
 class Measurement:
-    """Measure folds of one dataset. The test part of a fold is predicted once, after the training."""
+    """Measure folds of one dataset. The test images of a fold are predicted once, after the training."""
 
     def __init__(self, dataset: Dataset, *, weights: Path, lesions: Path | None, cache: Path) -> None:
         self._dataset, self._weights, self._lesions, self._cache = dataset, weights, lesions, cache
@@ -111,7 +114,7 @@ class Measurement:
         self._boxes: dict[int, dict[int, Box]] = {}
 
     def measure(self, cell: Cell, number: int) -> Counts:
-        """Train a fold of a cell, and count its test predictions."""
+        """Train the model of a cell on fold ``number``, and count its predictions on the test images of the fold."""
         fold = self._dataset.fold(cell.by, number)
         probabilities, maps, minutes = (self._fine_tuned if cell.recipe.fine_tuning else self._frozen)(
             cell, number, fold
@@ -126,7 +129,7 @@ class Measurement:
         )
 
     def _frozen(self, cell: Cell, _: int, fold: Fold) -> _Predicted:
-        """Fit the head on cached feature maps, with the product's own functions."""
+        """Fit the head on cached feature maps, with the functions of ``braintumor.training``."""
         recipe = cell.recipe
         cached, minutes = feature_maps(
             self._dataset, recipe.backbone, recipe.scaling, weights=self._weights, cache=self._cache
@@ -148,7 +151,7 @@ class Measurement:
         return softmax(logits[fold.test] / temperature, axis=1), maps, spent
 
     def _fine_tuned(self, cell: Cell, number: int, fold: Fold) -> _Predicted:
-        """Train with the product's ``train``, and predict with the model that it exports."""
+        """Train with ``braintumor.training.train``, and predict with the model that it exports."""
         import keras
 
         keras.utils.clear_session()
@@ -190,7 +193,11 @@ _Predicted = tuple[NDArray[np.floating], NDArray[np.floating], tuple[float, floa
 
 
 class _Clock(logging.Handler):
-    """Add up the minutes of a training over kills: each log line of the training writes them to a file."""
+    """Measure the minutes of a training that can be killed and continued.
+
+    Each log line of the training writes the minutes so far to a file. A later clock with this file adds its own minutes
+    to them.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Read the labeled images with their persons, and make the folds.
 
-All three ways to split use the same images. Copies of an image (equal pixels) are one image, except in the split of
-files: there each copy is an entry, as in a split that ignores duplicates. Pairs of equal or near-identical images with
-different labels are left out of all three, because at least one label is wrong. All other labels are used as they are.
+All three ways to split use the same images. Files with equal pixels are one image. Only the split of files treats each
+such file as a separate image, because it ignores duplicates. Equal or near-identical images with different labels are
+left out of all splits, because at least one label is wrong. All other labels are used as they are.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from braintumor.imaging.letterbox import letterbox
 
 COUNT_FOLD = 5
 _VALIDATION_PARTS = 7
-"""The part of a fold that is not tested is divided by this number, and one part is validation."""
+"""Number of parts into which the images outside the test part are divided. One of these parts is for validation."""
 _SEED = 0
 
 Indexes = NDArray[np.intp]
 
 
 class SplitBy(StrEnum):
-    """What stays together in a split: nothing, near-duplicates, or near-duplicates and all images of a person."""
+    """The images that a split keeps together: none, near-duplicates, or near-duplicates and all images of a person."""
 
     FILES = "random files"
     GROUPS = "near-duplicate groups"
@@ -47,7 +47,10 @@ class SplitBy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Hold the positions of the images of each part. A position is repeated for each copy in a split of files."""
+    """Hold the positions of the training, validation and test images of one fold.
+
+    In a split of files, the position of an image is repeated for each file with its pixels.
+    """
 
     training: Indexes
     validation: Indexes
@@ -60,9 +63,9 @@ class Dataset:
 
     Attributes:
         folder: the labeled folder.
-        images: the distinct images, by the sha256 of their first file.
+        images: the distinct images, sorted by the sha256 of their first file.
         groups: (N,) number of the near-duplicate group of each image.
-        persons: (N,) number of the group of each image that also joins the images of a person.
+        persons: (N,) number of the group of each image, if a group also contains all images of a person.
         is_person_known: (N,) whether the table names the person of the image.
         count_excluded: number of files left out because labels contradict each other.
     """
@@ -81,13 +84,14 @@ class Dataset:
 
     @property
     def identity(self) -> str:
-        """Return a name for this list of images, for the names of cached files."""
+        """Return a hash of the list of images, which identifies cached files and stored results."""
         return sha256("".join(image.image.image_sha256 for image in self.images).encode()).hexdigest()[:12]
 
     def fold(self, by: SplitBy, number: int) -> Fold:
-        """Return a fold, 0 to 4. Folds are stratified by class, and validation is separated like test.
+        """Return the fold ``number``, 0 to 4. Folds are stratified by class.
 
-        Each image of ``groups`` and ``persons`` is tested in one fold.
+        Validation is separated from training in the same way as test. Each image is in the test part of one fold. In a
+        split of files, each file is in the test part of one fold.
         """
         positions = np.arange(len(self.images))
         if by is SplitBy.FILES:
@@ -100,7 +104,7 @@ class Dataset:
         return Fold(training=entries[rest[training]], validation=entries[rest[validation]], test=entries[test])
 
     def frames(self, size: int) -> NDArray[np.uint8]:
-        """Return every image as the models get it, uint8 (N, S, S, 3)."""
+        """Return every image as the input of a model, uint8 (N, S, S, 3), letterboxed to ``size`` x ``size`` pixels."""
         frames = np.empty((len(self.images), size, size, 3), np.uint8)
         for position in range(len(self.images)):
             frames[position] = letterbox(self.pixels(position), size=size)
@@ -118,7 +122,10 @@ class Dataset:
         return decoded.frames[0].pixels
 
     def part(self, frames: NDArray[np.uint8], positions: Indexes, split: Split) -> FrameArrays:
-        """Return the images at ``positions`` as the product's training takes them."""
+        """Return the images at ``positions`` in the form that ``braintumor.training`` takes.
+
+        ``frames`` are the frames of all images, from the method ``frames``. ``split`` is recorded with each image.
+        """
         records = [
             SnapshotImage.of(self.images[i], group_key=str(self.persons[i]), split=split) for i in positions.tolist()
         ]
@@ -172,7 +179,10 @@ def _numbers(images: Sequence[DistinctImage], grouping: Grouping) -> Indexes:
 
 
 def _part(labels: NDArray[np.int64], together: Indexes, *, parts: int, number: int) -> tuple[Indexes, Indexes]:
-    """Return the positions outside and inside one of the ``parts`` of the images."""
+    """Divide images into ``parts``, and return the positions outside and inside the part ``number``.
+
+    Images with the same number in ``together`` are in one part.
+    """
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=_SEED).split(labels, labels, together)
     outside, inside = list(folds)[number]
     return np.asarray(outside, np.intp), np.asarray(inside, np.intp)

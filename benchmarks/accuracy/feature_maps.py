@@ -24,14 +24,14 @@ Maps = NDArray[np.float16]
 def feature_maps(
     dataset: Dataset, backbone: BackboneName, scaling: Scaling, *, weights: Path, cache: Path
 ) -> tuple[Maps, tuple[float, float]]:
-    """Return the feature maps (N, S/32, S/32, d) of all images, and the wall minutes and core minutes they took.
+    """Return the feature maps (N, S/32, S/32, d) of all images, and the wall and core minutes of their computation.
 
     Args:
         dataset: the images.
         backbone: the network.
         scaling: scaling of the pixels.
         weights: folder with the ImageNet weights of the backbones.
-        cache: folder for the feature maps. A killed computation continues after its last 64 images.
+        cache: folder for the feature maps. A killed computation continues after the last 64 images that it stored.
     """
     path = cache / f"maps-{backbone}-{scaling}-{dataset.identity}.npy"
     progress = path.with_suffix(".progress")

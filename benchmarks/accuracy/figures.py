@@ -24,16 +24,16 @@ _DRAWS = 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Hold what is known of the test predictions of one or more folds.
+    """Hold counts of the test predictions of one or more folds.
 
     Attributes:
         confusion: (4, 4). Rows are true classes, columns are predicted classes.
-        clusters: (correct images, images, number of such clusters). A cluster is the person, or the near-duplicate
-            group of an image without a person.
+        clusters: one entry (correct images, images, number of such clusters) for each kind of cluster. A cluster is all
+            images of a person, or the near-duplicate group of an image without a person.
         bins: bins of the confidence, as ``calibration_bins`` returns them.
-        pointing: where the strongest cell of the activation map is.
-        wall_minutes: minutes of training, with the features of a frozen backbone.
-        core_minutes: the same in minutes of one CPU core, which other work on the machine does not change much.
+        pointing: counts of where the strongest cells of the activation maps are.
+        wall_minutes: minutes of training, including the computation of features by a frozen backbone.
+        core_minutes: CPU time of the same work, in minutes of one core. Other work on the machine changes it little.
         folds: number of folds.
     """
 
@@ -61,7 +61,7 @@ class Counts:
             labels: (N,) positions in ``CLASSES``.
             probabilities: (N, 4), columns in the order of ``CLASSES``.
             clusters: (N,) number of each image's cluster.
-            pointing: where the strongest cells are.
+            pointing: counts of where the strongest cells of the activation maps are.
             minutes: wall minutes and core minutes of the training.
         """
         predicted = probabilities.argmax(axis=1)
@@ -79,7 +79,7 @@ class Counts:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """Return the counts that ``values`` wrote."""
+        """Return the counts from the plain values that the method ``values`` returned."""
         bins = tuple(CalibrationBin(**part) for part in values["bins"])
         return cls(**{**values, "bins": bins, "pointing": Pointing(**values["pointing"])})
 
@@ -89,7 +89,7 @@ class Counts:
 
     @classmethod
     def sum(cls, parts: Sequence[Counts]) -> Self:
-        """Return the counts of several folds together. Minutes are the mean of a fold."""
+        """Return the counts of several folds together. The minutes are the mean over the folds."""
         return cls(
             confusion=np.sum([part.confusion for part in parts], axis=0).tolist(),
             clusters=[cluster for part in parts for cluster in part.clusters],
@@ -143,7 +143,7 @@ class Counts:
 
 
 def _joined(bins: Sequence[CalibrationBin]) -> list[CalibrationBin]:
-    """Return one bin for each range of the confidence."""
+    """Join the bins with the same range of the confidence, and return one bin for each range."""
     joined = []
     for low in sorted({part.low for part in bins}):
         same = [part for part in bins if part.low == low]

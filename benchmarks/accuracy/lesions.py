@@ -25,8 +25,8 @@ class Pointing:
 
     Attributes:
         count: correct tumor predictions with a known box.
-        inside: those whose strongest cell has its center in the box.
-        touching: those whose strongest cell overlaps the box.
+        inside: those of them whose strongest cell has its center in the box.
+        touching: those of them whose strongest cell overlaps the box.
     """
 
     count: int = 0
@@ -80,8 +80,8 @@ def count_pointing(
         boxes: the box of an image, by position.
         positions: (N,) positions of the test images.
         labels: (N,) positions in ``CLASSES``.
-        probabilities: (N, 4).
-        maps: activation maps (N, h, w, 4).
+        probabilities: (N, 4), columns in the order of ``CLASSES``.
+        maps: activation maps (N, h, w, 4): image, row, column, class.
     """
     predicted = probabilities.argmax(axis=1)
     count = inside = touching = 0

@@ -1,11 +1,19 @@
-"""Compare readings of the paper's text with its five figures: ``python -m benchmarks.accuracy.paper FOLDER``.
+"""Train readings of the paper's text, to find which of them reaches the five accuracies that the paper reports.
 
-The paper's backbone is frozen, its files are split at random, and its validation images (30%) contain its test images
-(half of them). The text says pixels/255. It leaves open whether the feature map is pooled, pooled and standardized (as
-this project does) or flattened, whether there is a hidden layer, and the learning rate. The scaling of the pretraining
-is compared too. Each reading is trained once.
+::
 
-Two test accuracies are reported: that of the last epoch, and that of the epoch with the best validation accuracy.
+    python -m benchmarks.accuracy.paper FOLDER --weights FOLDER
+
+The paper's backbone is frozen, and its files are split at random. Its validation images are 30% of the files, and half
+of them are also its test images. The text says that pixels are divided by 255. The text leaves three questions open:
+
+- whether the feature map is pooled, pooled and standardized (as in this project), or flattened
+- whether there is a hidden layer
+- the learning rate
+
+A reading is one answer to these questions, with pixels divided by 255 or scaled as in the pretraining. Each reading is
+trained once. Two test accuracies are reported: that of the last epoch, and that of the epoch with the best validation
+accuracy.
 """
 
 from __future__ import annotations
@@ -40,7 +48,7 @@ _HEADS = ("pooled", "pooled and standardized", "flattened")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Hold a row of the paper's table."""
+    """Hold a row of the paper's table. ``accuracy`` is the test accuracy that the paper reports."""
 
     backbone: BackboneName
     dropout: float
@@ -60,7 +68,10 @@ ROWS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Hold what the text leaves open. ``hidden`` is the number of units of the hidden layer, 0 for none."""
+    """Hold one answer to the questions that the paper's text leaves open.
+
+    ``head`` is one of ``_HEADS``. ``hidden`` is the number of units of the hidden layer, 0 for no hidden layer.
+    """
 
     scaling: Scaling
     head: str
@@ -119,7 +130,7 @@ def _table(found: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _train(dataset: Dataset, maps: Maps, row: Row, reading: Reading) -> tuple[float, float]:
-    """Return the test accuracy of the last epoch, and of the epoch that is best on validation."""
+    """Train one reading, and return its test accuracies after the last epoch and after the best validation epoch."""
     import keras
 
     keras.utils.clear_session()

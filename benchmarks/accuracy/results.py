@@ -1,4 +1,4 @@
-"""Keep the counts of finished folds in a JSON file, and write the table."""
+"""Store the counts of finished folds in a JSON file, and write the table of accuracies in Markdown."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _MARKS = re.compile(r"(<!-- table of benchmarks.accuracy -->\n).*?(<!-- end of t
 
 
 class Results:
-    """Store the counts of each finished fold. A result of another recipe or other images is not used."""
+    """Store the counts of each finished fold. Stored counts of another recipe or other images are not used."""
 
     def __init__(self, path: Path, *, images: str) -> None:
-        """Read the file ``path`` if it exists. ``images`` names the list of images."""
+        """Read the file ``path`` if it exists. ``images`` is the ``Dataset.identity`` of the images."""
         self._path, self._images = path, images
         self._stored: dict[str, dict[str, object]] = json.loads(path.read_text()) if path.exists() else {}
 
     def find(self, cell: Cell, fold: int) -> Counts | None:
-        """Return the counts of a finished fold, ``None`` if it is not finished."""
+        """Return the counts of a finished fold, or ``None`` if the fold is not finished."""
         entry = self._stored.get(f"{cell}, {fold}")
         if entry is None or (entry["recipe"], entry["images"]) != (cell.identity, self._images):
             return None
         return Counts.read(entry["counts"])  # type: ignore[arg-type]
 
     def keep(self, cell: Cell, fold: int, counts: Counts) -> None:
-        """Store a finished fold, in a line of the file."""
+        """Store the counts of a finished fold as one line of the file."""
         entry: dict[str, object] = {"recipe": cell.identity, "images": self._images, "counts": counts.values()}
         self._stored[f"{cell}, {fold}"] = entry
         lines = (f"{json.dumps(name)}: {json.dumps(self._stored[name])}" for name in sorted(self._stored))
@@ -46,7 +46,7 @@ class Results:
         temporary.replace(self._path)
 
     def table(self, folds: int) -> str:
-        """Return the table in Markdown. A cell without a finished fold has no figures."""
+        """Return the table in Markdown for the first ``folds`` folds. A cell without a finished fold has no numbers."""
         return "\n".join([*_HEADER, *self._rows(folds)]) + "\n"
 
     def write_table(self, document: Path, folds: int) -> None:

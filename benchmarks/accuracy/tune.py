@@ -5,9 +5,9 @@
     python -m benchmarks.accuracy.tune ~/sartaj resnet50 --patients patients.csv --weights ~/weights \
         --set fine_tuning.learning_rate=3e-4
 
-Training and validation images are those of a fold by persons. The command never reads the test part of the fold. The
-figure is that of the best epoch, which the same images have chosen. It compares recipes and is no estimate for new
-patients. Each finished training adds a line to a CSV file.
+Training and validation images are those of a fold by persons. The command never uses the test images of the fold. The
+printed loss and accuracy are those of the best epoch, which the same validation images have chosen. So they serve to
+compare recipes, and are no estimate for new patients. Each finished training adds a line to a CSV file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Define the command ``braintumor``: a noun, then a verb, such as ``braintumor model list``.
+"""Define the command ``braintumor``. Its subcommands are a noun and then a verb, such as ``braintumor model list``.
 
 ``--json`` prints JSON for scripts. Without it, commands print tables.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from braintumor.dataset.images.patient_table import PatientTable
 
 _SHOWN = 20
-"""Most paths of each kind that the text output shows. ``--json`` prints all paths."""
+"""Largest number of paths of each kind that the text output shows. ``--json`` prints all paths."""
 
 
 @click.group()
@@ -212,9 +212,10 @@ def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[Exc
 def _table(
     settings: Settings, source: str, read: Sequence[LabeledImage | ExcludedImage], patients: Path | None, column: str
 ) -> PatientTable | None:
-    """Return the patients of the images: of the file for a folder, or of the stored table for an S3 prefix.
+    """Return the table of patients of the images, or ``None`` without a table.
 
-    Nothing is stored for a folder. So its pseudonyms have a random key.
+    For a local folder, the CSV file ``patients`` is the table. For an S3 prefix, the table is stored in S3. The
+    pseudonyms for a local folder are never stored, so their key is random.
     """
     from braintumor.dataset.images.patient_table import load_patient_table, read_patient_table
     from braintumor.s3 import ObjectStore, S3Uri

@@ -17,7 +17,7 @@ OPTIONS = {
     "rescore": {"--of": "--predicted-by", "--approve": "--allow-non-champion"},
     "model quantize": {"--changed": "--max-changed", "--lost": "--max-accuracy-loss"},
 }
-"""Current name of each option by former name, for each command."""
+"""For each command, the current names of its renamed options, by former name."""
 
 
 def with_current_names(arguments: Sequence[str]) -> list[str]:

@@ -226,7 +226,10 @@ def _print(is_json: bool, values: dict[str, Any], lines: list[str]) -> None:
 
 
 def _refresh(settings: Settings, engine: Engine, *models: ModelVersion | None) -> None:
-    """Update the models' reports. Problems with S3 are printed, because the change of status is committed."""
+    """Update the reports of models whose status has changed.
+
+    A problem with S3 is printed and raises no error, because the change of status is already committed.
+    """
     from braintumor.evaluation.report.publish import refresh_reports
     from braintumor.s3 import ObjectStore
 

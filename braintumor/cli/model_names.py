@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the model names that begin with ``incomplete`` and their status. Return none without Postgres."""
+    """Return the model names that begin with ``incomplete``, with the status of each model.
+
+    Return no names if Postgres cannot be used.
+    """
     from click.shell_completion import CompletionItem
 
     from braintumor.db import database

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def _present(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return the paths if all of them exist. Unreadable files are rejected later, each with a reason."""
+    """Return ``paths`` if all of them exist, and otherwise raise ``click.BadParameter``.
+
+    A file that exists and cannot be read gets a rejection reason later.
+    """
     for path in paths:
         if not os.path.lexists(path):
             raise click.BadParameter(f"File {str(path)!r} does not exist.", ctx=context, param=parameter)
@@ -88,7 +91,11 @@ def _make(folder: Path) -> None:
 
 
 def _drawn(result: FileResult, folder: Path, errors: list[click.BadParameter]) -> dict[str, str]:
-    """Write the overlay of a frame, and return its file. A write error is returned, and added to ``errors``."""
+    """Write the activation map over a frame as a PNG file into ``folder``.
+
+    Return the path of the file as ``overlay``. If writing fails, add the error to ``errors``, and return the reason as
+    ``overlay_error``. Return an empty dict if there is no frame.
+    """
     from braintumor.evaluation.report.cam_overlay import overlay_png
     from braintumor.imaging.decoding.rejection import Rejection
 
@@ -106,7 +113,11 @@ def _drawn(result: FileResult, folder: Path, errors: list[click.BadParameter]) -
 
 
 def _write_new(folder: Path, name: str, frame: str, data: bytes) -> Path:
-    """Write a PNG of a frame of the input file ``name``, and return its path. The file gets the first unused name."""
+    """Write the PNG ``data`` of a frame of the input file ``name`` into ``folder``, and return its path.
+
+    ``frame`` is the part of the new file's name that tells the frames of a volume apart. If a file with the new name
+    exists, a number is added.
+    """
     ends = chain([frame], (f"{frame}-{number}" for number in count(2)))
     while True:
         path = folder / fitting(folder, name, f"{next(ends)}.overlay.png")

@@ -20,20 +20,23 @@ from braintumor.db.database import advisory_lock, transaction
 from braintumor.imaging.pseudonym import erased_mark
 
 IMAGES = "images"
-"""Name of the advisory lock. Writers of images hold it shared, and an erasure holds it exclusively."""
+"""Name of the Postgres advisory lock. Code that writes images holds it in shared mode, an erasure in exclusive mode."""
 _EXCLUDED = ExcludedImage(
     image_uri="(not named)",
     reason="of a person who was erased: run `braintumor subject erase` again for that person",
 )
-"""The entry for each file of an erased person. It has no address and no sha256, because both are personal data."""
+"""The entry in the list of excluded images for each file of an erased person.
+
+It has no address and no sha256, because both are personal data.
+"""
 
 
 @contextmanager
 def writing_images(engine: Engine) -> Iterator[None]:
-    """Prevent erasures while the ``with`` block runs: a context manager.
+    """Prevent erasures while the ``with`` block of this context manager runs.
 
     Use it for code that reads images and then writes images, pages about images, or rows about images. The blocks can
-    be nested, because an erasure tries the lock once and never waits for it.
+    be nested. No erasure blocks the inner block, because an erasure tries the lock once and never waits for it.
     """
     with transaction(engine) as connection:
         advisory_lock(connection, IMAGES, is_shared=True)
@@ -46,7 +49,7 @@ class ErasedSubjects:
 
     Attributes:
         marks: keyed marks of patient and study pseudonyms, and of the sha256 of file bytes and pixels.
-        key: the key of the marks, which is also the key for pseudonyms.
+        key: secret key of the HMAC. Pseudonyms are made with the same key.
     """
 
     marks: frozenset[str]
@@ -54,7 +57,7 @@ class ErasedSubjects:
 
     @classmethod
     def load(cls, engine: Engine, key: bytes) -> Self:
-        """Return the marks in the database, with their key."""
+        """Return the marks that the database stores. ``key`` is the key of the pseudonyms."""
         return cls(marks=_marks(engine), key=key)
 
     def holds(self, *names: str | None) -> bool:
@@ -65,19 +68,20 @@ class ErasedSubjects:
         """Return whether a scan is of an erased person.
 
         Args:
-            patient: pseudonym of the scan's patient. If there is one, it alone decides.
-            others: pseudonym of the scan's study, and hashes of its file and pixels. They decide without a patient.
+            patient: pseudonym of the scan's patient. If it is not ``None``, only its mark counts.
+            others: pseudonym of the scan's study, and hashes of its file and pixels. If ``patient`` is ``None``, their
+                marks count.
         """
         return self.holds(patient) if patient else self.holds(*others)
 
     def holds_image(self, image: LabeledImage, patient: str | None = None) -> bool:
         """Return whether a labeled image is of an erased person.
 
-        The sha256 of the file, the sha256 of the pixels and the patient decide. The study decides only if the header
-        names no patient.
+        The result is true if the hash of the file, the hash of the pixels or the patient has a mark. If the DICOM
+        header names no patient, a mark of the study is enough.
 
         Args:
-            image: the image, with the identifiers of its header.
+            image: the image, with the patient and study identifiers of its DICOM header.
             patient: pseudonym of the patient in the table of patients, if there is one.
         """
         names = (image.image_sha256, image.pixel_sha256, patient)
@@ -85,7 +89,10 @@ class ErasedSubjects:
 
 
 def identity_of(image: LabeledImage, key: bytes) -> tuple[str | None, str | None]:
-    """Return the pseudonyms of a labeled image's patient and study, in this order. ``None`` for a missing one."""
+    """Return the pseudonyms of a labeled image's patient and study, in this order.
+
+    A pseudonym is ``None`` if the DICOM header lacks the identifier.
+    """
     pseudonyms = dict(name.split(" ", 1) for name in pseudonymize(image, key).patient)
     return pseudonyms.get(PATIENT), pseudonyms.get(STUDY)
 
@@ -98,13 +105,13 @@ def without_erased(
     *,
     patients: Mapping[str, str],
 ) -> tuple[list[LabeledImage], list[ExcludedImage], list[ExcludedImage]]:
-    """Return images and excluded images without the files of erased people.
+    """Remove the files of erased people from the images and from the excluded images of a new snapshot.
 
     Args:
         engine: the database.
-        settings: for the key of the pseudonyms.
-        images: labeled images, with the identifiers of their headers.
-        excluded: excluded images.
+        settings: the settings with the key of the pseudonyms.
+        images: labeled images, with the patient and study identifiers of their DICOM headers.
+        excluded: files that are already excluded for other reasons.
         patients: pseudonym of the patient by sha256 of the file, from the table of patients.
 
     Returns:

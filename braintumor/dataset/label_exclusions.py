@@ -1,4 +1,4 @@
-"""Exclude images whose labels a person found to be wrong or doubtful, by a list of their sha256."""
+"""Exclude images whose labels a person found to be wrong or doubtful. A CSV file lists the sha256 of these images."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def without_listed(
 ) -> tuple[list[LabeledImage], list[ExcludedImage], list[LabelExclusion]]:
     """Return the images that are not on an exclusion list, the excluded images, and the rows that exclude an image.
 
-    Files with the same pixels as a listed file are excluded too. The other rows are not recorded, because the images of
-    an erased person are among them.
+    Files with the same pixels as a listed file are excluded too. A row that excludes no image is not returned, so it is
+    never recorded. Such a row can name an image of an erased person.
     """
     pixels = {image.image_sha256: image.pixel_sha256 for image in images}
     by_pixels: defaultdict[str, list[LabelExclusion]] = defaultdict(list)
@@ -106,7 +106,10 @@ def without_listed(
 
 
 def record_exclusions(connection: Connection, snapshot_id: str, exclusions: Sequence[LabelExclusion]) -> None:
-    """Record the used exclusions of a snapshot in the table ``snapshot_exclusion``. They replace earlier ones."""
+    """Record the exclusions that a snapshot used in the table ``snapshot_exclusion``.
+
+    They replace the exclusions that were recorded for this snapshot before.
+    """
     connection.execute(text("delete from snapshot_exclusion where snapshot_id = :id"), {"id": snapshot_id})
     columns = ["snapshot_id", "image_sha256", "reason", "author", "count_file"]
     copy_rows(

@@ -60,7 +60,7 @@ class _Input:
         images: the labeled images.
         excluded: the images that are excluded already, with reasons.
         reviewed: the reviewed frames.
-        exclusions: the rows of the exclusion list that exclude an image. They are recorded.
+        exclusions: the rows of the exclusion list that exclude an image. They are recorded with the snapshot.
         test_needs_patient: as in ``split_images``.
     """
 
@@ -114,7 +114,8 @@ def _snapshot_of(
     quality = assess(images, unreadable, rules)
     require_quality(engine, store, models, quality, source=str(source))
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
-    if table is None and reviewed.images and any(image.patient for image in images):  # because frames have pseudonyms
+    # Reviewed frames have pseudonyms, so the other images need pseudonyms too.
+    if table is None and reviewed.images and any(image.patient for image in images):
         key = settings.require("pseudonym_key").encode()
         images = [pseudonymize(image, key) for image in images]
     snapshot = _take(
@@ -186,7 +187,7 @@ def read_images(
     Args:
         store: the object store.
         source: the S3 prefix of the dataset.
-        anywhere: also read objects outside class folders, as in ``read_image``.
+        anywhere: whether to also read objects outside class folders, as in ``read_image``.
     """
     entries = list(store.list(source))
     with progress("Reading labeled images", len(entries)) as advance:
@@ -265,7 +266,10 @@ def _build(given: _Input, split: ReviewedFramesSplit) -> Snapshot:
 
 
 def _patient_ids(split: ReviewedFramesSplit, *, test_needs_patient: bool) -> PatientIds:
-    """Return the counts of images with patients, and the number of images that need one to enter test."""
+    """Return the counts of images with patient identifiers.
+
+    With ``test_needs_patient``, the counts include the images that are kept out of test for lack of a known patient.
+    """
     identifiers = PatientIds.of(member.patient for group in split.grouping.groups for member in group)
     if not test_needs_patient:
         return identifiers

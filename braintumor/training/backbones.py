@@ -1,4 +1,4 @@
-"""Define the convolutional backbones and their preprocessing, which is part of the graph.
+"""Define the convolutional backbones and their preprocessing, which is part of the exported graph.
 
 To add a backbone of ``keras.applications``, add an entry here and its name to ``recipe.BackboneName``.
 """
@@ -77,7 +77,7 @@ def load_weights(network: KerasModel, path: Path) -> None:
     before = network.get_weights()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns about nested containers; the check below decides
+            warnings.simplefilter("ignore")  # Keras warns about nested containers, and the check below is enough
             _load(network, path)
     except (OSError, ValueError, KeyError) as exc:
         raise WeightsError(
@@ -116,7 +116,7 @@ def _minus_one_to_one(x: Tensor) -> Tensor:
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """Scale pixels from 0..255 to 0..1, as the paper did for every backbone."""
+    """Scale pixels from 0..255 to 0..1. The paper that this project follows did so for every backbone."""
     return x / 255.0
 
 

@@ -22,27 +22,30 @@ _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.05, 20.0
 _TARGET_PRECISION = 0.95
 """Precision, per predicted class, that the predictions above the confidence threshold must reach."""
 _MIN_THRESHOLD, _MAX_THRESHOLD = 0.60, 0.95
-"""Bounds of the confidence threshold. The upper bound keeps a class that is often wrong from filling the worklist."""
+"""Bounds of the confidence threshold. Predictions below the threshold go to the reviewers' worklist.
+
+The upper bound keeps a class that is often wrong from filling the worklist.
+"""
 _MIN_PREDICTIONS = 20
-"""Minimum number of predictions of a class for a fitted threshold.
+"""Minimum number of predictions of a class for which its confidence threshold is fitted.
 
 With fewer predictions, the precision of the class is not reliable, so its threshold is the lower bound.
 """
 _IN_DISTRIBUTION_SHARE = 0.995
-"""Share of the validation images that is not above the out-of-distribution threshold.
+"""Share of the validation images whose score is not above the out-of-distribution threshold.
 
-With 430 validation images, more than 2% of 430 test images are flagged in 3% of cases. A share of 0.99 gives 13%.
-With fewer than 200 validation images the threshold is the largest score.
+With 430 validation images and 430 test images, more than 2% of the test images are flagged in 3% of cases. With a share
+of 0.99, it would be 13% of cases. With fewer than 200 validation images, the threshold is the largest score.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Hold the thresholds that the manifest stores next to the temperature.
+    """Hold the thresholds of the review reasons, which the manifest stores next to the temperature.
 
     Attributes:
-        low_confidence_below: predicted class -> confidence.
-        out_of_distribution_above: out-of-distribution score.
+        low_confidence_below: predicted class -> the confidence below which a prediction is reviewed.
+        out_of_distribution_above: the out-of-distribution score above which a prediction is reviewed.
     """
 
     low_confidence_below: dict[str, float]

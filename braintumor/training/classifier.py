@@ -1,8 +1,8 @@
-"""Build backbone and head as one graph: uint8 frames in, probability, activation map and embedding out.
+"""Build backbone and head as one graph from uint8 frames to probabilities, activation maps and embeddings.
 
 The head is global average pooling and one Dense layer. The same Dense layer is applied to each cell of the last feature
-map. The result is the class activation map (Zhou et al. 2016). The mean of the map is the logit, so no second pass is
-needed.
+map. The result is the class activation map (Zhou et al. 2016). The mean of the map over its cells is the logit, so one
+pass gives both.
 
 The exported map is the class activation map minus a baseline, which is the same for all images. The baseline is the map
 of the mean training image, minus the mean of this map over its cells. So the mean of the exported map is still the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def gpus() -> list[str]:
-    """Return the names of the GPUs that Keras sees, empty on a machine without a GPU."""
+    """Return the names of the GPUs that Keras sees. The list is empty on a machine without a GPU."""
     import keras
 
     return [str(name) for name in keras.distribution.list_devices("gpu")]

@@ -104,8 +104,8 @@ def through_openvino(embedder: KerasModel) -> Embed:
 def as_served(backend: OpenVinoBackend, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
     """Return the embeddings (N, d) that the exported graph computes for ``frames``.
 
-    On a CPU, OpenVINO has also computed ``features``. So ``features`` are returned unless the first 8 rows differ.
-    On a GPU, Keras has computed ``features``, so the graph computes the embeddings again.
+    On a CPU, OpenVINO has computed ``features`` too. If their first 8 rows agree with the graph, they are returned. On
+    a GPU, Keras has computed ``features``, so the graph computes the embeddings again.
 
     Args:
         backend: runs the exported graph.

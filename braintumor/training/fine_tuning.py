@@ -25,7 +25,8 @@ from braintumor.training.recipe import FineTuning, Precision, Recipe
 
 _log = logging.getLogger(__name__)
 _WARM_UP = 0.1
-"""Share of the steps with a rising learning rate, because AdamW's averages are unreliable at first."""
+"""Share of the steps in which the learning rate rises. It starts low, because AdamW's averages are unreliable at first.
+"""
 
 
 def fine_tune(
@@ -86,7 +87,7 @@ def fine_tune(
 
 
 def first_layer(network: KerasModel, plan: FineTuning) -> int:
-    """Return the position of ``from_layer`` among the layers of the backbone, 0 if ``from_layer`` is empty.
+    """Return the position of ``from_layer`` among the layers of the backbone, or 0 if ``from_layer`` is empty.
 
     Raises:
         RecipeError: the backbone has no layer ``from_layer``.

@@ -21,10 +21,10 @@ from braintumor.training.recipe import Recipe
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Provide the batches of one view in each epoch. The views take turns.
+    """Provide the batches of each epoch from one view, which is one copy of all training images.
 
-    The order of the images depends on seed and epoch. Set ``epoch`` before each epoch. The callback of ``follow`` does
-    so.
+    The views take turns. The order of the images depends on seed and epoch. Set ``epoch`` before each epoch, or use the
+    callback that ``follow`` returns.
     """
 
     def __init__(self, views: Sequence[NDArray[Any]], labels: NDArray[Any], *, batch_size: int, seed: int) -> None:
@@ -32,7 +32,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
         Args:
             views: arrays (N, ...) of the same N images.
-            labels: (N, ...), as ``targets`` returns them.
+            labels: the targets of the images, (N,) or (N, 4), as ``targets`` returns them.
             batch_size: images per batch.
             seed: seed of the order.
         """
@@ -43,7 +43,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     @property
     def epoch(self) -> int:
-        """Return the current epoch, counted from 0. Setting the epoch draws its order."""
+        """Return the current epoch, counted from 0. Setting the epoch draws the order of its images."""
         return self._epoch
 
     @epoch.setter
@@ -121,7 +121,7 @@ def _count_batches(advance: Callable[[int], None]) -> Any:
 
 
 def targets(labels: NDArray[np.int64], *, smoothing: float, is_training: bool) -> NDArray[Any]:
-    """Return the targets for ``loss``: labels (N,) without smoothing, one-hot float32 (N, 4) with smoothing.
+    """Return the targets for ``loss``. They are labels (N,) without smoothing, and one-hot float32 (N, 4) with it.
 
     Args:
         labels: (N,) positions in ``CLASSES``.

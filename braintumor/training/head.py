@@ -16,7 +16,7 @@ from braintumor.training.recipe import Recipe
 _log = logging.getLogger(__name__)
 _LOG_INTERVAL = 10
 _MIN_DEVIATION = 1e-3
-"""Share of the mean standard deviation that is added to the deviation of each channel.
+"""Factor of the mean standard deviation of all channels. The product is added to the deviation of each channel.
 
 The sum keeps a channel that is almost always 0 from being amplified.
 """
@@ -57,7 +57,7 @@ def fit_head(
         labels: (M,) positions in ``CLASSES``.
         validation_features: (V, d).
         validation_labels: (V,) positions in ``CLASSES``.
-        log_epochs: log the metrics of every tenth epoch.
+        log_epochs: whether to log the metrics of every tenth epoch.
     """
     import keras
 

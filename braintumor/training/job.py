@@ -38,7 +38,9 @@ def retrain(
     run_key: str,
     overrides: Mapping[str, Any] | None = None,
 ) -> ModelVersion:
-    """Train ``recipe`` on a snapshot, and register the model. If the run already has this model, return the model.
+    """Train ``recipe`` on a snapshot, and return the registered model.
+
+    If the retrain run already has a model of a recipe with this name, return that model without training.
 
     Args:
         settings: connections to Postgres and S3.
@@ -109,7 +111,7 @@ def _record(
 def _checkpoints(settings: Settings, recipe: Recipe, *, snapshot_id: str, run_key: str) -> Path:
     """Return the checkpoint folder of one training.
 
-    A retry has the same folder. Another run, recipe, snapshot or preprocessing has another folder.
+    A retry of the training has the same folder. Another run, recipe, snapshot or preprocessing has another folder.
     """
     identity = json.dumps([run_key, snapshot_id, recipe.to_values(), PREPROCESSING], sort_keys=True)
     return model_cache.training_folder(settings, recipe.name, sha256(identity.encode()).hexdigest()[:12])

@@ -31,10 +31,10 @@ Cached = NDArray[np.float16]
 
 
 class LowerLayers:
-    """Divide a backbone before ``from_layer``, and run the part below it once for each view."""
+    """Divide a backbone before ``from_layer`` into two parts, and run the lower part once for each view."""
 
     def __init__(self, classifier: Classifier, plan: FineTuning) -> None:
-        """Divide the classifier's network. Both parts share their layers with it.
+        """Divide the classifier's network. Both parts share their layers with the network.
 
         Raises:
             RecipeError: some path through the network does not pass ``from_layer``.
@@ -56,7 +56,7 @@ class LowerLayers:
         """Maps cached outputs (B, h, w, c) to the last feature map (B, S/32, S/32, d)."""
 
     def cache_views(self, recipe: Recipe, plan: FineTuning, frames: NDArray[np.uint8], folder: Path) -> list[Cached]:
-        """Return the outputs (N, h, w, c) for the plain frames and for each of the ``cached_views``."""
+        """Return one array of outputs (N, h, w, c) for the plain frames, and one for each of the ``cached_views``."""
         plain = self.cache(frames, folder / "lower-00.npy")
         if recipe.augmentation is None:
             return [plain]
@@ -119,7 +119,8 @@ def _upper(network: KerasModel, cut: object, plan: FineTuning) -> KerasModel:
 def _is_every_other_cell_read(network: KerasModel, cut: object) -> bool:
     """Return whether every layer that reads ``cut`` is a convolution of one cell with a stride of 2.
 
-    ResNet50's stages begin so. Then three quarters of the cells need not be cached.
+    The stages of ResNet50 begin with such layers. They never read three quarters of the cells, so these cells need not
+    be cached.
     """
     readers = [layer for layer in network.layers if any(tensor is cut for tensor in _inputs(layer))]
     return all(

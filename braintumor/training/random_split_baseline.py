@@ -55,7 +55,7 @@ def split_randomly(files: NDArray[np.intp], *, share: float, seed: int) -> tuple
     """Split files at random, and return the fitted part and the held-out part, in this order.
 
     Args:
-        files: (N,) one entry per file.
+        files: (N,), one entry per file: the position of the file's image.
         share: share of the files in the held-out part, 0 to 1.
         seed: seed of the random order.
     """

@@ -39,8 +39,9 @@ class Augmentation(Table):
     """Set the random changes of training images. A 0 turns a change off.
 
     Attributes:
-        views: number of augmented copies of the training images. The frozen stage caches their features, and those
-            of the plain images. Each epoch uses the next view. With a view per epoch, each epoch has new changes.
+        views: number of augmented copies (views) of the training images. The frozen stage caches the features of these
+            views and of the plain images. Each epoch uses the next view. If there is one view for each epoch, each
+            epoch has new changes.
         rotation: largest angle in degrees, in both directions.
         width_shift: largest shift as a share of the width, in both directions.
         height_shift: largest shift as a share of the height, in both directions.
@@ -64,13 +65,15 @@ class FineTuning(Table):
         learning_rate: peak of the learning rate.
         schedule: ``cosine`` rises over a tenth of the steps and falls to zero, ``constant`` does not change.
         patience: epochs without a lower validation loss before training stops.
-        from_layer: Keras name of the first layer of the backbone that is trained. Empty trains all layers.
-        freeze_batch_norm: keep the pretrained averages of batch normalization.
+        from_layer: Keras name of the first layer of the backbone that is trained. If it is empty, all layers are
+            trained.
+        freeze_batch_norm: whether to keep the pretrained averages of batch normalization.
         precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs
             that can, and keeps float32 weights.
-        cached_views: number of augmented copies of the training images for which the outputs of the layers below
-            ``from_layer`` are cached, and those of the plain images. Each epoch uses the next copy. Without
-            augmentation, only the plain images are cached. 0 caches nothing, and each epoch has new changes.
+        cached_views: number of augmented copies of the training images. The outputs of the layers below
+            ``from_layer`` are cached for these copies and for the plain images. Each epoch uses the next copy.
+            Without augmentation, only the outputs for the plain images are cached. With 0, nothing is cached, and
+            each epoch has new changes.
     """
 
     epochs: Whole
@@ -96,15 +99,15 @@ class Recipe(Table):
             classification layers (top).
         weights_sha256: sha256 of ``weights_file``, required with ``file``. With ``imagenet``, the required sha256
             of the file in the mirror, the store of weights files (``BRAINTUMOR_WEIGHTS_URI``).
-        scaling: pixel scaling. ``backbone`` scales as the pretraining of the backbone did, ``unit`` divides by 255
-            as in the paper.
+        scaling: pixel scaling. ``backbone`` scales as the pretraining of the backbone did. ``unit`` divides by 255,
+            as the paper that this project follows does.
         l2: factor of the L2 penalty on the head's kernel, in the frozen stage.
         label_smoothing: share of each label that is spread over all classes.
-        class_weights: weight each class by its inverse frequency.
+        class_weights: whether to weight each class by its inverse frequency.
         epochs: largest number of epochs in the frozen stage. Early stopping can end it sooner.
         learning_rate: learning rate of Adam in the frozen stage.
         patience: epochs without a lower validation loss before training stops.
-        flip_views: the frozen stage also trains on the left-right mirrored image of every training image.
+        flip_views: whether the frozen stage also trains on the left-right mirrored image of every training image.
         seed: seed of the initialization, the batch order and the augmentation.
     """
 
@@ -153,7 +156,7 @@ class Recipe(Table):
         return cls.checked(values, where=f"Recipe {values.get('name')!r}: ", error=RecipeError)
 
     def override(self, **values: Any) -> Self:
-        """Return a checked copy of the recipe with some values replaced. Errors are those of ``from_values``.
+        """Return a checked copy of the recipe with some values replaced. A wrong value raises ``RecipeError``.
 
         In a table only the given keys are replaced. ``None`` or ``False`` removes the whole table. ``name`` and
         ``version`` cannot be replaced.
@@ -166,7 +169,7 @@ class Recipe(Table):
         return self.from_values(_merged(self.to_values(), values))
 
     def changes_from(self, original: Recipe) -> dict[str, Any]:
-        """Return the changed values by key, or by ``table.key``. The value of a removed table is ``None``."""
+        """Return the values that differ from ``original``, by key or ``table.key``. A removed table is ``None``."""
         ours, theirs = _flat(self.to_values()), _flat(original.to_values())
         return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 

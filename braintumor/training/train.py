@@ -1,7 +1,8 @@
 """Train one recipe on frames, and write a model folder.
 
-The frozen stage computes the features of each view once, because they are the same in all epochs. It trains the head
-on these cached features. A recipe can then fine-tune the backbone too.
+A view is a plain or augmented copy of all training images. The frozen stage computes the features of each view once,
+because they are the same in all epochs. It trains the head on these cached features. A recipe can then fine-tune the
+backbone too.
 """
 
 from __future__ import annotations

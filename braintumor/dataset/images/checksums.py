@@ -35,9 +35,9 @@ class Verification:
 
     Attributes:
         count_ok: number of files that agree with the manifest.
-        missing: files of the manifest that do not exist, in its order.
-        truncated: files that are smaller than in the manifest, in its order.
-        changed: other files whose size or sha256 differs from the manifest, in its order.
+        missing: files of the manifest that do not exist, in manifest order.
+        truncated: files that are smaller than the manifest states, in manifest order.
+        changed: other files whose size or sha256 differs from the manifest, in manifest order.
         unlisted: files that are not in the manifest, sorted. Litter, such as ``Thumbs.db``, is ignored.
     """
 

@@ -1,7 +1,8 @@
-"""Interpret a path in a labeled folder: a file of a class, litter, or a file outside every class folder.
+"""Interpret the path of a file in a labeled folder, which has one class folder for each class.
 
-Litter is a file that a program created for its own use, such as ``Thumbs.db`` or any hidden file. The local check, the
-check of an S3 prefix, the upload and the snapshot use these rules. The discovery of scans uses the rule for litter.
+The file belongs to a class, is litter, or is outside every class folder. Litter is a file that a program created for
+its own use, such as ``Thumbs.db`` or any hidden file. The quality check, the upload and the snapshot use these rules.
+The discovery of scans uses only the rule for litter.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ _OTHER_TYPES = {
     ".nrrd": "NRRD", ".psd": "Photoshop", ".webp": "WebP",
 }  # fmt: skip
 _NOT_IMAGES = {None, "bmp", "gzip", "pdf", "zip"}
-"""Results of ``sniff`` that do not identify an image. ``bmp`` is one, because a text can begin with ``BM``."""
+"""Results of ``sniff``, which reads a file's first bytes, that do not prove an image.
+
+``bmp`` is among them, because a text can begin with ``BM``.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """The meaning of a file's path.
+    """What a path in a labeled folder says about its file.
 
     Attributes:
         label: the class. ``None`` for litter, and for a file outside every class folder.
@@ -45,12 +49,12 @@ class Place:
 
 
 def place_of(path: str) -> Place:
-    """Return the meaning of a path below a labeled folder or S3 prefix. The separator is ``/``.
+    """Return what a path says about its file. The path is relative to a labeled folder or S3 prefix, and uses ``/``.
 
     The class folder nearest to the file gives the class. Only the folders of ``BELOW_CLASS``, such as ``Training``, may
-    be between the class folder and the file. Class folders of two classes contradict each other. Thus
+    be between the class folder and the file. A path with folders of two classes has no class. Thus
     ``Training/glioma_tumor/1.jpg`` and ``glioma/Training/1.jpg`` are gliomas. ``glioma/patient 7/1.jpg`` and
-    ``normal/glioma/1.jpg`` are outside every class folder.
+    ``normal/glioma/1.jpg`` count as outside every class folder.
     """
     if is_litter(path):
         return Place(is_litter=True)
@@ -76,7 +80,10 @@ def is_litter(path: str) -> bool:
 
 
 def other_image_type(name: str) -> str | None:
-    """Return the unsupported image type of a file name's suffix, such as HEIC. ``None`` for any other suffix."""
+    """Return the unsupported image type that a file name's suffix names, such as HEIC.
+
+    Return ``None`` for any other suffix.
+    """
     return _OTHER_TYPES.get(PurePosixPath(name).suffix.lower())
 
 

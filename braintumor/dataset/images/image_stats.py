@@ -39,7 +39,7 @@ class ImageStats:
     Attributes:
         thumbnail: 4,096 bytes: the letterboxed gray image as uint8 (64, 64), row by row.
         colored: share of colored pixels in the image, 0 to 1.
-        dark_border: share of dark pixels in the border, 0 to 1. The border is that of the image without letterbox.
+        dark_border: share of dark pixels in the border, 0 to 1. It is measured without the margins of the letterbox.
     """
 
     thumbnail: bytes = field(repr=False)

@@ -48,7 +48,7 @@ class LabeledImage:
             can add ``age_band``, ``sex``, ``manufacturer``, ``field_strength`` and ``sequence``.
         appearance: the thumbnail and measurements.
         patient: identifiers of the patient and the study from the DICOM header, such as ``patient 123``. They are never
-            stored. For a reviewed frame, ``ReviewedLabel.identity``.
+            stored. A reviewed frame has the value of ``ReviewedLabel.identity`` here.
         reviewed: display name of a reviewed frame, such as ``scan 7, frame 0``. Empty for any other image. A reviewed
             frame is never in the test split.
     """
@@ -65,7 +65,7 @@ class LabeledImage:
 
     @property
     def has_patient(self) -> bool:
-        """Return whether the patient is known. A study is not enough."""
+        """Return whether the patient is known. A known study alone does not count."""
         return any(identifier.startswith(f"{PATIENT} ") for identifier in self.patient)
 
     @property
@@ -102,8 +102,8 @@ def read_image(
         store: the object store.
         source: the S3 prefix of the dataset.
         entry: the object.
-        anywhere: also read objects outside class folders, with an arbitrary class. Only an erasure sets it, and the
-            erasure ignores the class.
+        anywhere: whether to also read objects outside class folders, with an arbitrary class. Only an erasure sets
+            ``anywhere``, and the erasure ignores the class.
 
     Returns:
         The image, or the record of its exclusion. ``None`` for litter and for files that are not images.
@@ -210,7 +210,7 @@ def _patient(decoded: Decoded) -> frozenset[str]:
 def pseudonymize(image: LabeledImage, key: bytes) -> LabeledImage:
     """Return the image with keyed pseudonyms in place of the patient and study identifiers.
 
-    A scan of the same patient or study has the same pseudonym.
+    The database stores the same pseudonyms for scans of this patient and study.
     """
     identifiers = [identifier.partition(" ") for identifier in image.patient]
     kinds: dict[str, Literal["patient", "study"]] = {PATIENT: "patient", STUDY: "study"}

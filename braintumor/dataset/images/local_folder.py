@@ -169,7 +169,7 @@ def _labeled(path: Path, folder: Path) -> LabeledFile:
 
 
 def _require_own_keys(files: Sequence[LabeledFile]) -> None:
-    """Check that no two files have the same S3 key. Two folders of one class can contain equal file names.
+    """Check that no two files have the same S3 key. Two files with equal names in two folders of a class can have it.
 
     Raises:
         DatasetError: two files have the same key.
@@ -201,7 +201,7 @@ def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
 
     Args:
         counts: number of images by class.
-        where: display text for the error: the folder or S3 prefix.
+        where: name of the folder or S3 prefix, for the error message.
 
     Raises:
         DatasetError: a class has no images.

@@ -25,9 +25,9 @@ class PatientIds:
         count_image: number of all images.
         count_identified: number of images with a patient or a study identifier.
         count_patient: number of images with a patient identifier.
-        count_kept_from_test: number of images without a patient that may not enter the test split. ``None`` if the
-            rule does not apply: there is no table of patients, or the setting allows these images.
-        exempt: classes to which the rule does not apply, because the patients of too few images are known.
+        count_kept_from_test: number of images that are kept out of the test split because their patient is unknown.
+            ``None`` if there is no table of patients, or if the settings allow these images in the test split.
+        exempt: classes whose images may enter the test split without a patient, because too few patients are known.
     """
 
     count_image: int
@@ -52,7 +52,10 @@ class PatientIds:
 
     @property
     def test_rule(self) -> str:
-        """Return the display text on images without a patient in the test split. Empty if the rule does not apply."""
+        """Return a sentence on the images that are kept out of the test split because their patient is unknown.
+
+        The text is empty if ``count_kept_from_test`` is ``None``.
+        """
         if self.count_kept_from_test is None:
             return ""
         text = f"{self.count_kept_from_test:,} images without a patient are kept out of the test split."
@@ -88,10 +91,10 @@ class PatientIds:
 
 
 def claim_of_patients(identified: PatientIds | None) -> str:
-    """Return a sentence for people that says whether a patient can have images in more than one split.
+    """Return a display text that says whether a patient can have images in more than one split.
 
     Args:
-        identified: the snapshot's counts. ``None`` for a snapshot of an earlier version, which has no counts.
+        identified: the snapshot's counts. ``None`` for a snapshot that an earlier program version took without counts.
     """
     if identified is None:
         return f"{_CANNOT}: whether images carry patient identifiers was not counted when the snapshot was taken."

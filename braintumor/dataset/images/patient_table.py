@@ -1,8 +1,8 @@
 """Read a hospital's table of patients, and store it next to the labeled images under keyed pseudonyms.
 
-JPEG and PNG files name no patient. A hospital's table does: one row per image, with its path or sha256 and its patient.
-The upload stores the table as the hidden object ``.patients.json``. This object has the sha256 of each file and the
-pseudonym of its patient. So the table stays valid when files are moved, added or uploaded again.
+JPEG and PNG files name no patient. A hospital's table has one row per image, with the image's path or sha256 and its
+patient. The upload stores the table as the hidden object ``.patients.json``. This object has the sha256 of each file
+and the pseudonym of its patient. So the stored table stays valid when files are moved, added or uploaded again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ _SHOWN = 10
 
 
 class _Stored(BaseModel):
-    """The content of a stored table."""
+    """The content of a stored table.
+
+    ``key_mark`` recognizes the key of the pseudonyms without revealing it. ``patients`` has the pseudonym of the
+    patient by the sha256 of the file.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +49,7 @@ class _Stored(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class PatientTable:
-    """The patients of images.
+    """A table that names the patient of each image by a pseudonym.
 
     Attributes:
         key: secret key of the pseudonyms.
@@ -72,7 +76,14 @@ class PatientTable:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """One row: its number in the file, what names its image, the sha256 of the image (if found), and the patient."""
+    """One row of the CSV file.
+
+    Attributes:
+        number: number of the row's last line in the file.
+        names: the cells of the columns ``path`` and ``sha256`` that the file has.
+        image_sha256: sha256 of the image that the row names, or ``None`` if there is no such image.
+        patient: pseudonym of the patient, or ``None`` if the cell is empty.
+    """
 
     number: int
     names: tuple[str, ...]
@@ -86,15 +97,16 @@ def read_patient_table(
     """Return the table of patients of a CSV file.
 
     Args:
-        path: the CSV file, with a header. The column ``path`` or ``sha256`` names the image.
+        path: the CSV file, with a header. The column ``path`` or ``sha256`` names the image. If the file has both
+            columns, ``sha256`` is used.
         files: sha256 of each image file by its path below the labeled folder.
         key: secret key of the pseudonyms.
         column: name of the column with the patient.
-        where: display text: the labeled folder.
+        where: name of the labeled folder, for error messages.
 
     Raises:
         DatasetError: the file cannot be read or lacks a column. Or a row has no image or no patient, or repeats another
-            row. Or an image has two patients. The message has counts and row numbers, and no patients.
+            row. Or an image has two patients. The message names counts and row numbers, and no patient.
     """
     rows = _rows(path, files, key=key, column=column)
     by_image: defaultdict[str, set[str]] = defaultdict(set)
@@ -123,9 +135,9 @@ def read_patient_table(
 
 
 def load_patient_table(store: ObjectStore, source: S3Uri, key: str | None) -> PatientTable | None:
-    """Return the stored patients of all images below an S3 prefix, ``None`` if no table is stored there.
+    """Return the stored patients of all images below an S3 prefix, or ``None`` if no table is stored there.
 
-    Folders below the prefix can have tables of their own. They are merged.
+    Folders below the prefix can have tables of their own. The function merges all tables.
 
     Args:
         store: the object store.
@@ -155,11 +167,11 @@ def store_patient_table(store: ObjectStore, prefix: S3Uri, table: PatientTable, 
         store: the object store.
         prefix: the S3 prefix of the upload.
         table: the patients of the uploaded images.
-        replaces: whether ``table`` replaces stored patients that differ. Otherwise they are an error.
+        replaces: whether ``table`` replaces stored patients that differ. Otherwise a difference is an error.
 
     Raises:
-        DatasetError: the stored table is invalid, or its pseudonyms have another key. Or an image has another patient
-            there, and ``replaces`` is false.
+        DatasetError: the stored table is invalid, or its pseudonyms have another key. Or the stored table names another
+            patient for an image, and ``replaces`` is false.
     """
     uri = prefix / TABLE
     try:
@@ -183,7 +195,7 @@ def merge(stored: PatientTable, added: PatientTable, *, where: str, replaces: bo
     Args:
         stored: a table.
         added: another table with the same key.
-        where: display text for the error: the S3 prefix.
+        where: the S3 prefix of the tables, for the error message.
         replaces: whether ``added`` decides where the tables differ. Otherwise a difference is an error.
 
     Raises:

@@ -24,7 +24,10 @@ _EXAMPLES = 5
 
 
 def short_name(image_sha256: str) -> str:
-    """Return the display name of an image: the first hex digits of its sha256. An address could name a patient."""
+    """Return the display name of an image, which is the first hex digits of its sha256.
+
+    The address is no display name, because it can name a patient.
+    """
     return image_sha256[:_PREFIX]
 
 
@@ -34,8 +37,9 @@ class QualityCheckResult:
 
     Attributes:
         code: name of the check in the rule file, or ``missing_class``.
-        is_beyond: whether the data exceeds the bound. False if the check is off.
-        reason: display text: the measured share, the allowed share, and the remedy.
+        level: the consequence if the data exceeds the bound of the rule file.
+        is_beyond: whether the data exceeds this bound. False if the check is off.
+        reason: display text with the measured share, the allowed share, and the remedy.
         count: number of affected files or images.
         examples: display names of at most five affected images.
     """
@@ -49,7 +53,7 @@ class QualityCheckResult:
 
     @property
     def is_blocking(self) -> bool:
-        """Return whether this result refuses the data."""
+        """Return whether the dataset is refused because of this result."""
         return self.is_beyond and self.level is Level.BLOCKING
 
     @property
@@ -79,12 +83,12 @@ class Quality:
 
     @property
     def blocking(self) -> list[QualityCheckResult]:
-        """Return the results that refuse the data."""
+        """Return the results because of which the dataset is refused."""
         return [result for result in self.results if result.is_blocking]
 
     @property
     def warnings(self) -> list[QualityCheckResult]:
-        """Return the results that exceed a bound without refusing the data."""
+        """Return the results that exceed a bound and only cause a warning."""
         return [result for result in self.results if result.is_beyond and not result.is_blocking]
 
     @property
@@ -279,9 +283,10 @@ def _label_errors(review: LabelReview, check: QualityCheck) -> QualityCheckResul
 def _share_result(
     code: str, check: QualityCheck, found: Sequence[LabeledImage | ExcludedImage], whole: int, *, what: str, remedy: str
 ) -> QualityCheckResult:
-    """Return the result of a check that limits the share of the affected ``found`` of ``whole`` files or images.
+    """Return the result of a check that limits the share of affected files or images.
 
-    ``what`` is display text after the share, such as "files are outside class folders". ``remedy`` says what to do.
+    ``found`` are the affected ones, and ``whole`` is the number of all. ``what`` is the display text after the share,
+    such as "files are outside class folders". ``remedy`` says what to do.
     """
     allowed = f"{_of(len(found), whole)} {what}. {_percent(check.bound)} are allowed."
     return QualityCheckResult(
@@ -300,7 +305,7 @@ def _examples(found: Sequence[LabeledImage | ExcludedImage]) -> tuple[str, ...]:
 
 
 def _listed(reasons: Iterable[str]) -> str:
-    """Return the count of each reason, such as `` (corrupt: 2, empty_file: 1)``. Empty without reasons."""
+    """Return the count of each reason, such as `` (corrupt: 2, empty_file: 1)``, or an empty text without reasons."""
     counts = Counter(reasons)
     return f" ({', '.join(f'{reason}: {count}' for reason, count in sorted(counts.items()))})" if counts else ""
 

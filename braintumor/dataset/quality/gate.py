@@ -17,9 +17,10 @@ from braintumor.s3 import ObjectStore, S3Uri
 
 
 def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
-    """Check that no result is blocking. Otherwise write the report to ``snapshots/refused-<UTC time>.html``.
+    """Check that no quality check refuses the dataset. If one does, write the report to S3 and raise an error.
 
-    The report is below ``models``. ``source`` is display text: the S3 prefix of the dataset.
+    The address of the report is ``snapshots/refused-<UTC time>.html`` below ``models``, the prefix of all models.
+    ``source`` is the S3 prefix of the dataset, as display text.
 
     Raises:
         DatasetError: a result is blocking. The message names all blocking results and the address of the report.
@@ -40,7 +41,7 @@ def current_report(
     exclusions: Sequence[LabelExclusion] = (),
     count_listed: int = 0,
 ) -> str:
-    """Return the HTML report with the present time. The arguments have the same meaning as in ``quality_report``."""
+    """Return the HTML report that ``quality_report`` makes from these arguments, with the present time."""
     created = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     return quality_report(
         quality, source=source, created=created, snapshot=snapshot, exclusions=exclusions, count_listed=count_listed

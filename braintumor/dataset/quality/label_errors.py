@@ -25,9 +25,12 @@ _FOLDS = 5
 _MIN_FOLDS = 3
 _TREES = 100
 _THREADS_FROM = 500
-"""Number of images from which a second thread is faster."""
+"""Smallest number of images for which two threads are faster than one."""
 _STEP = 2
-"""Side in pixels of the blocks that are averaged. The search is four times faster with blocks, and equally accurate."""
+"""Side in pixels of the square blocks of a thumbnail. Each block is averaged to one value.
+
+The search is four times faster with blocks, and equally accurate.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +61,8 @@ class LabelReview:
 def review_labels(groups: Sequence[Sequence[DistinctImage]], *, maximum_images: int) -> LabelReview:
     """Return the images whose labels are doubtful. The search takes seconds for thousands of images.
 
-    No forest is trained on a group of linked images that it predicts. The search is skipped above ``maximum_images``
-    distinct images.
+    The forest that predicts a group of linked images was trained without this group. If there are more than
+    ``maximum_images`` distinct images, the search is skipped.
     """
     images = [member.image for group in groups for member in group]
     labels = np.array([image.label.position for image in images], np.int64)
@@ -106,8 +109,8 @@ def _out_of_fold(
 ) -> NDArray[np.float64]:
     """Return float64 (N, 4): per image the class probabilities from a forest trained without the image's group.
 
-    ``features`` (N, 1024) are from ``_features``, ``labels`` (N,) positions in ``CLASSES``, ``groups`` (N,) group
-    numbers. One forest per fold predicts this fold and is trained on the others.
+    ``features`` (N, 1024) are the result of ``_features``. ``labels`` (N,) are positions in ``CLASSES``. ``groups``
+    (N,) are group numbers. One forest per fold predicts this fold, and is trained on the other folds.
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold

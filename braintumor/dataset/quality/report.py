@@ -65,9 +65,9 @@ def quality_report(
 
     Args:
         quality: the results of the checks, with the images.
-        source: display text: an S3 prefix or the name of a folder.
-        created: display text: the time at which the report is made.
-        snapshot: the snapshot of the images. Without a snapshot ``None``, and the report shows ``first_splits``.
+        source: an S3 prefix or the name of a folder, as display text.
+        created: the time at which the report is made, as display text.
+        snapshot: the snapshot of the images. If it is ``None``, the report shows the result of ``first_splits``.
         exclusions: the rows of the exclusion list that exclude an image.
         count_listed: number of all rows of the exclusion list.
     """
@@ -109,7 +109,10 @@ def shown_images(quality: Quality) -> set[str]:
 
 
 def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
-    """Return the number of images by split and class in a first snapshot. Later snapshots keep earlier splits."""
+    """Return the number of images by split and class that a first snapshot of the images would have.
+
+    A later snapshot can differ, because it keeps the splits of earlier snapshots.
+    """
     grouping = quality.grouping
     splits = assign(grouping.to_split(), grouping.known)
     counts = Counter((splits[group_key(group)], member.label) for group in grouping.groups for member in group)
@@ -117,7 +120,10 @@ def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
 
 
 def _counts(quality: Quality) -> dict[str, list[int]]:
-    """Return the columns of the table of counts: by title, one number per class in the order of ``CLASSES``."""
+    """Return the columns of the report's table of image counts, by title.
+
+    A column has one number per class, in the order of ``CLASSES``.
+    """
     distinct = Counter(member.label for group in quality.grouping.groups for member in group)
     groups = Counter(group[0].label for group in quality.grouping.groups)
     contradicted = {item.image_sha256 for item in quality.grouping.excluded}
@@ -136,14 +142,17 @@ def _counts(quality: Quality) -> dict[str, list[int]]:
 
 
 def _by_attribute(images: Iterable[LabeledImage], name: str) -> dict[str, list[int]]:
-    """Return, by value of the attribute ``name``, the number of images per class in the order of ``CLASSES``."""
+    """Return the number of images per class, in the order of ``CLASSES``, by value of the attribute ``name``."""
     counts = Counter((image.attributes[name], image.label) for image in images)
     values = sorted({value for value, _ in counts}, key=lambda value: (_ORDER.get(value, 0), value))
     return {value: [counts[value, label] for label in CLASSES] for value in values}
 
 
 def _samples(images: Sequence[LabeledImage]) -> list[Thumbnail]:
-    """Return thumbnails at even distances in the order of the sha256, which is a fixed random sample."""
+    """Return thumbnails of a fixed random sample of ``images``, which are sorted by sha256.
+
+    The sample takes images at equal distances in this order.
+    """
     positions = np.linspace(0, len(images) - 1, min(_SAMPLES_PER_CLASS, len(images))).round().astype(int)
     return [_thumbnail(images[position]) for position in positions]
 

@@ -17,7 +17,7 @@ from braintumor.errors import QualityRulesError
 
 
 class Level(StrEnum):
-    """The consequence beyond the bound of a check: refuse the data, warn in the report, or none."""
+    """The consequence if the data exceeds the bound of a check: the data is refused, the report warns, or nothing."""
 
     BLOCKING = "blocking"
     WARNING = "warning"
@@ -41,7 +41,7 @@ class QualityRules(RuleFile):
         copies: Files with the pixels of another file.
         contradictions: Identical or near-identical images with different labels.
         imbalance: Images of the smallest class divided by images of the largest class. The bound is a minimum.
-        not_mri: Images that do not look like MRI. The bound applies to each class by itself.
+        not_mri: Images that do not look like MRI. The bound applies to each class separately.
     """
 
     label = "data quality"

@@ -1,7 +1,8 @@
-"""Store the frames of reviewed labels as PNG images, decoded once from the scored version of the object.
+"""Store each frame that has a label from reviews as a PNG image in S3.
 
-The row in ``reviewed_frame`` is committed first. The image is written to S3 while this row is locked. An erasure locks
-the same row. So it sees every image, and no image is written after it.
+A frame is decoded once, from the version of the object that was scored. Its row in ``reviewed_frame`` is committed
+first. Then the image is written to S3 while this row is locked. An erasure locks the same row. So the erasure sees
+every image, and no image is written after the erasure.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class _Render:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewedImages:
-    """Reviewed frames for a snapshot: available ``images``, ``excluded`` frames, and the labels of both.
+    """Reviewed frames for a snapshot: the available ``images``, the ``excluded`` frames, and the labels of both.
 
     Images and excluded frames are identified by ``ReviewedLabel.name``.
     """
@@ -63,12 +64,18 @@ class ReviewedImages:
     rules_version: int
 
     def record(self, connection: Connection, snapshot_id: str, reasons: Mapping[str, str]) -> None:
-        """Record for each label whether the snapshot contains the frame. ``reasons`` are by ``ReviewedLabel.name``."""
+        """Record for each label whether the snapshot contains the frame.
+
+        ``reasons`` gives the reason of each exclusion, by ``ReviewedLabel.name``.
+        """
         record_reviews(connection, snapshot_id, self.labels, reasons=reasons, rules_version=self.rules_version)
 
 
 def reviewed_images(engine: Engine, store: ObjectStore, models: S3Uri, rules: LabelRules) -> ReviewedImages:
-    """Return the frames that have a label under the rules, and store their missing images below ``models``."""
+    """Return the frames that have a label under the rules, and store their missing images in S3.
+
+    ``models`` is the S3 prefix of all models. The images are stored below it.
+    """
     with transaction(engine) as connection:
         labels = reviewed_labels(connection, rules)
     images, excluded = _read_all(engine, store, models, labels)
@@ -129,7 +136,7 @@ def _render(store: ObjectStore, label: ReviewedLabel, location: _Location | None
 def _store(engine: Engine, store: ObjectStore, folder: S3Uri, renders: Sequence[_Render]) -> None:
     """Commit the frames' rows, then write their images to S3 while these rows are locked.
 
-    An erasure can delete a row in between. The image of a deleted row is not written.
+    An erasure can delete a row between the two steps. The image of a deleted row is not written.
     """
     if not renders:
         return

@@ -24,7 +24,8 @@ class ReviewedLabel:
     Attributes:
         source: what the label is based on: ``readers``, ``senior_reader`` or ``adjudicated``.
         count_reader: number of reviewers whose current review gives this label and counts under the rules.
-        identity: the scan, and the pseudonyms of patient, study and series. Frames that share one are in one group.
+        identity: name of the scan, such as ``scan 7``, and the pseudonyms of its patient, study and series. Frames
+            that share one of them are in one group.
     """
 
     scan_id: int
@@ -42,7 +43,7 @@ class ReviewedLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewedLabelSummary:
-    """The labels that the present reviews give.
+    """Counts of the labels that result from the stored reviews.
 
     Attributes:
         labels: number of frames with a label, by (class, source).
@@ -79,7 +80,7 @@ def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedL
 
 
 def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
-    """Return the number of labels that the present reviews give, and the exclusions of the last snapshot.
+    """Return counts of the labels that result from the stored reviews, and the exclusions of the last snapshot.
 
     Raises ``LabelRulesError`` if the rule file is invalid.
     """
@@ -102,10 +103,11 @@ def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
 
 
 def request_retrain(settings: Settings, *, request_key: str) -> int:
-    """Record a request for a retrain if there are enough new labels, and return their number, or 0 without a request.
+    """Record a request for a retrain if there are enough new labels.
 
-    Labels that one request counts are not new for later requests. A retry with the same ``request_key`` returns the
-    same number. Raises ``LabelRulesError`` if the rule file is invalid.
+    Return the number of new labels, or 0 if no retrain is requested. Labels that one request counts are not new for
+    later requests. A retry with the same ``request_key`` returns the same number. Raises ``LabelRulesError`` if the
+    rule file is invalid.
     """
     rules = LabelRules.load(settings.label_rules)
     with transaction(database.connect(settings)) as connection:

@@ -30,9 +30,9 @@ The reason: the test set must not shrink.
 """
 
 MINIMUM_IDENTIFIED = 0.5
-"""Smallest share of a class's images with a known patient at which the class's test images need a patient.
+"""Smallest share of a class's images with a known patient at which only such images may enter the test split.
 
-Below it, a test split of these images alone would not represent the class, or would be empty.
+Below this share, a test split of only such images would not represent the class, or would be empty.
 """
 
 Link = tuple[int, int]
@@ -74,7 +74,7 @@ class Grouping:
 
     Attributes:
         groups: the groups, each with its distinct images.
-        known: by group key, the splits that earlier snapshots assigned. New groups are not in it.
+        known: the splits that earlier snapshots assigned, by group key. It does not contain new groups.
         excluded: the excluded files, with reasons.
     """
 
@@ -85,7 +85,8 @@ class Grouping:
     def to_split(self, identified: Collection[TumorClass] = ()) -> dict[str, SplitGroup]:
         """Return the class and the number of images of each group, by group key, for ``split.assign``.
 
-        The class is the most frequent one. Reviewed frames are not counted, so they do not fill a split.
+        The class of a group is the most frequent label of its images. Reviewed frames are not counted as images, so
+        they do not fill a split.
 
         Args:
             identified: classes whose groups may be put into test only if a patient of the group is known.

@@ -2,8 +2,8 @@
 
 First, the labeled images get their splits without the new reviewed frames. Then the reviewed frames are added by the
 rules of ``grouping``. If a group contains a test image of any snapshot, all reviewed frames of the group are excluded.
-The reason: reviewed frames are selected by risk, so a test set with them would not be representative. Reviewed frames
-in new groups are in train.
+The reason: reviewed frames are selected by risk, so a test set with them would not be representative. If the images of
+a group are all new reviewed frames, the group is in train.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def split_images(
     Args:
         images: labeled images.
         remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
-        test_needs_patient: whether only groups with a known patient are put into test, in each class in which enough
-            patients are known.
+        test_needs_patient: whether groups need a known patient to be put into test. This applies to the classes of
+            ``Grouping.identified_classes``.
     """
     grouping = form_groups(images, remembered)
     identified = grouping.identified_classes() if test_needs_patient else frozenset()
@@ -84,7 +84,7 @@ def split_reviewed_frames(
     in_test = [image for image in images if remembered_splits([image], remembered) == {Split.TEST}]
     allowed, excluded = _exclude_near_test(reviewed, remembered, {*test_hashes, *_hashes(in_test)}, in_test)
     old = [frame for frame in allowed if remembered_splits([frame], remembered)]
-    # with the old frames, so that no new image near a training frame becomes a test image
+    # split with the old frames, so that no new image near a training frame becomes a test image
     before = split_images([*images, *old], remembered, test_needs_patient=test_needs_patient)
 
     assigned = {file.image_sha256: split for file, split in _files(before)}

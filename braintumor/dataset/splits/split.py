@@ -28,7 +28,7 @@ class SplitGroup:
     Attributes:
         label: the class.
         count: the number of images.
-        may_test: whether the group may be put into test. A group that is in test already stays there.
+        may_test: whether a new group may be put into test. A group that an earlier snapshot put into test stays there.
     """
 
     label: TumorClass

@@ -1,6 +1,6 @@
 """Run a registered model's weights in Keras, for a comparison with the exported graph.
 
-The network is built from the recorded recipe. Only the weights come from the file.
+The network is built from the recorded recipe. Only the weights come from the file of the Keras weights.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Export a trained model with int8 weights and activations, which is about three times as fast on a CPU.
 
-NNCF quantizes the exported graph after training, with ranges measured on training images. The predictions of the export
-differ from the predictions of its parent, so the export is a separate model version. The export has its own reference
-embeddings. Its temperature and thresholds are fitted again on validation. An export that differs too much from its
-parent on validation is refused before any test-set evaluation.
+NNCF quantizes the exported graph after training. It measures the ranges of the activations on training images. The
+predictions of the export differ from the predictions of its parent, the trained model. So the export is a separate
+model version. The export has its own reference embeddings. Its temperature and thresholds are fitted again on
+validation. An export that differs too much from its parent on validation is refused before any test-set evaluation.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, fo
 
     Args:
         parent: a complete and checked model folder.
-        training: images whose activations set the ranges, and whose embeddings are the reference.
+        training: images whose activations set the ranges of the 8-bit values, and whose embeddings are the reference.
         validation: images for the fit of temperature and thresholds, and for the comparison with the parent.
         folder: an empty folder.
 
@@ -177,7 +177,7 @@ def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, fo
     """
     graph = quantized(
         parent / GRAPH, training.frames[:_IMAGES]
-    )  # a random sample, because a snapshot is in the order of hashes
+    )  # a random sample, because the images of a snapshot are in the order of their sha256
     backend = OpenVinoBackend(_save(graph, folder, temperature=1.0))
     outputs = backend.run(validation.frames)
     logits = _logits(outputs)
@@ -198,11 +198,11 @@ def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, fo
 
 
 def quantized(graph: Path, frames: NDArray[np.uint8]) -> Any:
-    """Return a copy of an OpenVINO graph in 8 bits, except its head.
+    """Return a copy of an OpenVINO graph in 8 bits. The head stays in 32 bits.
 
     Args:
         graph: file of the graph.
-        frames: uint8 (N, S, S, 3), the training images whose activations set the ranges.
+        frames: uint8 (N, S, S, 3), the training images whose activations set the ranges of the 8-bit values.
 
     Raises:
         QuantizationError: NNCF is not installed.
@@ -250,7 +250,7 @@ def _quantization_steps(model: Any, count_frame: int) -> Iterator[Callable[[int]
             return record.levelno >= logging.ERROR
 
         log.addFilter(count)
-        log.setLevel(logging.DEBUG - 1)  # because NNCF writes debug files into the current folder at DEBUG itself
+        log.setLevel(logging.DEBUG - 1)  # because NNCF writes debug files into the current folder at level DEBUG
         try:
             yield advance
         finally:

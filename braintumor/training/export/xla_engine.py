@@ -117,7 +117,7 @@ class FixedBatches:
 
 
 def _baseline(batches: FixedBatches, graph: OpenVinoBackend, manifest: Manifest) -> NDArray[np.float32]:
-    """Return the baseline (S/32, S/32, 4) of the graph's activation map, which is the same for all frames.
+    """Return the baseline (S/32, S/32, 4) that the graph subtracts from every activation map.
 
     Raises:
         ModelIntegrityError: the network in ``batches`` disagrees with the graph.
