@@ -60,7 +60,7 @@ def ranks_of(images: Sequence[LabeledImage], wrong: set[str]) -> str:
     ranks = [rank for rank, candidate in enumerate(review.candidates, start=1) if candidate.image.pixel_sha256 in wrong]
     return (
         f"{len(ranks)} of {len(wrong)} are among the {len(review.candidates)} candidates of {review.count_image} "
-        f"images{review.skipped}, at ranks {', '.join(map(str, ranks))}"
+        f"images, at ranks {', '.join(map(str, ranks)) or '-'}. {review.skipped}".rstrip()
     )
 
 

@@ -98,7 +98,7 @@ def read_patient_table(
 
     Args:
         path: the CSV file, with a header. The column ``path`` or ``sha256`` names the image. If the file has both
-            columns, ``sha256`` is used.
+            columns, ``path`` is used where ``sha256`` is empty.
         files: sha256 of each image file by its path below the labeled folder.
         key: secret key of the pseudonyms.
         column: name of the column with the patient.
@@ -265,7 +265,7 @@ def _rows(path: Path, files: Mapping[str, str], *, key: bytes, column: str) -> l
                 _Row(
                     number=reader.line_num,
                     names=(names := tuple((row[name] or "").strip() for name in given)),
-                    image_sha256=images.get(names[-1].lower() if given[-1] == "sha256" else names[-1]),
+                    image_sha256=images.get(names[-1].lower() if given[-1] == "sha256" and names[-1] else names[0]),
                     patient=pseudonym(row[column] or "", kind="patient", key=key),
                 )
                 for row in reader
