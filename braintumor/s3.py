@@ -323,7 +323,7 @@ class ObjectStore:
         """Yield ``work(item)`` for each item in the order of the items, computed in threads.
 
         At most 16 items are taken from ``items`` ahead of the yielded result. After a timeout or Ctrl-C, the method
-        does not wait for its threads, because a slow item can occupy a thread for minutes.
+        does not wait for its threads, because a slow item can take minutes.
         """
         source = iter(items)
         pool = ThreadPoolExecutor(_READERS)

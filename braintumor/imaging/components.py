@@ -56,9 +56,10 @@ def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def _touching(width: int, rows: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Any:
-    """Return a sparse matrix (R, R) for R runs, true at [i, j] if run j is in the row below run i and touches it.
+    """Return which of R runs touch, as a sparse matrix (R, R).
 
-    ``width`` is the number of columns of the mask. The other arguments are the result of ``_runs``.
+    Element [i, j] is true if run j is in the row below run i and touches run i. ``width`` is the number of columns of
+    the mask. The other arguments are the result of ``_runs``.
     """
     from scipy.sparse import csr_array
 

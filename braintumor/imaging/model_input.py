@@ -35,8 +35,7 @@ class PreparedScan:
 
     Attributes:
         pixels: uint8 (F, S, S, 3): frame, row, column, RGB channel. S is the model's input size.
-        indexes: position of each of the F frames in the file, from 0, ascending, with gaps for frames that are not
-            scored.
+        indexes: position of each of the F frames in the file, from 0, ascending. Frames that are not scored leave gaps.
         is_volume: whether the file contains more than one frame, even if only one is scored.
         content_sha256: sha256 of the file in hex digits, or ``None`` for a file without a row in the scan table.
     """
@@ -53,7 +52,7 @@ class PreparedScan:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedFile:
-    """A decoded file as model input. ``format``, ``pixel_sha256`` and ``dicom`` are attributes of ``Decoded`` too."""
+    """A decoded file as model input. ``format``, ``pixel_sha256`` and ``dicom`` are those of ``Decoded``."""
 
     format: Format
     pixel_sha256: str
@@ -98,9 +97,9 @@ def take_step(
 ) -> list[T]:
     """Return the next items of ``readings`` for one inference step, or an empty list if no item is left.
 
-    A reading is the caller's record of one file that was read. ``scan_of`` returns the frames of a reading, or ``None``
-    if it has none. The function stops at the limit of scans, at the limit of frames, or after ``seconds``. It returns
-    at least one reading.
+    A reading is the caller's record of one file that was read. ``scan_of`` returns the scan of a reading, or ``None``
+    if the file was not decoded. The function stops at the limit of scans, at the limit of frames, or after ``seconds``.
+    It takes at least one reading.
     """
     end = time.monotonic() + seconds
     step: list[T] = []

@@ -31,8 +31,8 @@ def draw_frame(
     """Return one frame of a file as a PNG, or a rejection.
 
     A frame with text drawn over it is rejected, because the text may be a name. ``frame`` is the index among all frames
-    of the file. A frame with a side above ``size`` pixels is reduced to ``size``, and 0 keeps its size. ``decode`` is
-    ``decoding.decode.decode`` or a function with the same signature.
+    of the file. ``size`` is the largest width and height of the PNG in pixels, or 0 to keep the frame's size.
+    ``decode`` is ``decoding.decode.decode`` or a function with the same signature.
     """
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):

@@ -74,7 +74,7 @@ def spread(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 def read_reference(path: Path) -> Embeddings:
     """Return the reference embeddings, float32 (M, d), from ``reference.npy``. The function unpickles nothing.
 
-    Raises ``ModelIntegrityError`` if the file is not such an array, or if the norm of a row is not 1 or 0.
+    Raises ``ModelIntegrityError`` if the file is not such an array, or a row's length is not 1 or 0.
     """
     try:
         with path.open("rb") as stream:

@@ -22,9 +22,9 @@ _LEAST_SHIFT = 8
 _LEAST_GAIN, _LEAST_GAIN_ALONE, _LEAST_GAIN_SUM, _LEAST_GAIN_STRIP = 0.1, 0.2, 0.9, 0.35
 """Least gains (see ``_Repetition``) of a contact sheet.
 
-The first applies to each axis of a grid with lines between its tiles. The second and third apply to a grid without
-lines, to each axis and to the sum of both axes. The fourth applies to a strip. Of 3,264 real images of one head, no
-image has a gain above 0.27 on both axes.
+The first applies to each axis of a grid with lines between its tiles. The second applies to each axis of a grid without
+lines, the third to the sum of its two gains. The fourth applies to a strip. Of 3,264 real images of one head, no image
+has a gain above 0.27 on both axes.
 """
 _MOST_SPREAD, _MOST_SPREAD_STRIP = 0.45, 0.3
 """Greatest spread (see ``_Repetition``) of the lines between tiles, first in a grid, then in a strip.

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PERCENTILES = (0.5, 99.5)
-"""Percentiles that become black and white if the file states no range. A few bright pixels then darken no brain."""
+"""Percentiles that become black and white if the file states no range of values.
+
+With the highest value as white, a few very bright pixels would darken the brain.
+"""
 _WHITE, _WHITE_IN_16_BITS = 255, 0xFFFF
 _BITS_SHOWN = 8
 _SAMPLED = 2_000_000
@@ -32,10 +35,10 @@ def without_equal_channels(
 
 
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert an image of more than 8 bits to uint8, if its file states no range of values, such as a 16-bit PNG.
+    """Convert an image of more than 8 bits, gray or color, to uint8.
 
-    The image is gray or color. An 8-bit image that was widened to 16 bits (v to 257 v or 256 v) is restored exactly.
-    Other images are scaled by percentiles.
+    The file states no range of values to display. A 16-bit PNG is an example. An 8-bit image that was widened to 16
+    bits (v to 257 v or 256 v) is restored exactly. Other images are scaled by percentiles.
     """
     return stack_to_uint8([values])[0]
 
@@ -82,7 +85,7 @@ def displayed_range(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def color_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Convert RGB (H, W, 3) of ``bits`` bits per sample to uint8 (H, W, 3), or to (H, W) if the channels are equal."""
+    """Convert RGB (H, W, 3) of ``bits`` bits per sample to uint8. Three equal channels become one, (H, W)."""
     shown = values if bits == _BITS_SHOWN else to_uint8(values / (2**bits - 1))
     red, green, blue = (np.ascontiguousarray(shown[..., channel], np.uint8) for channel in range(3))
     return without_equal_channels(red, green, blue)

@@ -1,7 +1,7 @@
 """Check a JPEG file before Pillow decodes it, because Pillow hides the warnings of its decoder.
 
 The check reads the file's segments, counts its scans, and decodes a copy in libjpeg-turbo's strict mode. In this
-module, a scan is a part of the compressed image data (ITU-T T.81), and a frame is an image with its header.
+module, a scan is a part of the compressed image data (ITU-T T.81). A frame is an image with its header.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ _MOST_LABELS = 256
 _FEW_LABELS, _LARGEST_OF_FEW = 16, 255
 """A label map of at most 16 labels has no label above 255. Larger values are intensities of an image."""
 _SAME_AS_NEIGHBOR = 0.6
-"""Least share of a label map's foreground voxels that equal the next voxel. Label maps have 0.6 to 0.95.
+"""Least share of a label map's foreground voxels that equal the next voxel.
 
-Images have less than 0.3.
+Label maps have shares from 0.6 to 0.95, images below 0.3.
 """
 _SAMPLED = 100_000
 

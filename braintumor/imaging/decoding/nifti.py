@@ -55,7 +55,7 @@ class _TooManyMembersError(Exception):
 
 
 def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """Return the slices of a file's first volume or a rejection, or ``None`` for a gzip file that is not NIfTI.
+    """Return the slices of a file's first volume, or a rejection. Return ``None`` for a gzip file that is not NIfTI.
 
     The function checks all sizes before it decompresses the volume. It decompresses at most 64 KiB after the volume, to
     reach the checksum.

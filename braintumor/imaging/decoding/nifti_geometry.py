@@ -14,9 +14,9 @@ _NEVER = 100
 """Error level above nibabel's highest fault level, so that nibabel's checks repair and never raise."""
 _AXIAL = 2
 _CLEARLY_LONGER = 1.5
-"""Least ratio of the longest voxel side to the second longest that tells how the scanner acquired the slices.
+"""Least ratio of the longest voxel side to the second longest at which slices are perpendicular to the longest side.
 
-Such slices are shown as acquired, perpendicular to the longest side.
+Such thick slices are shown as the scanner acquired them.
 """
 
 

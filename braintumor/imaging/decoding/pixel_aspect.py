@@ -20,7 +20,7 @@ Above the second ratio, the header is wrong.
 
 
 def usable_spacing(width: float, height: float) -> Spacing | None:
-    """Return the width and height of a pixel, or ``None`` if they are not positive or their ratio is too large."""
+    """Return width and height of a pixel, or ``None`` if they are not positive or their ratio is too large."""
     if not (math.isfinite(width) and math.isfinite(height)) or min(width, height) <= 0:
         return None
     return (width, height) if max(width, height) / min(width, height) <= _LONGEST_STRETCH else None
@@ -38,7 +38,7 @@ def square_size(columns: int, rows: int, spacing: Spacing) -> tuple[int, int]:
 
 
 def with_square_pixels(pixels: NDArray[np.uint8], spacing: Spacing) -> NDArray[np.uint8]:
-    """Resample an image (H, W) or (H, W, 3) to square pixels. ``spacing`` states its present pixels."""
+    """Resample an image (H, W) or (H, W, 3), whose pixels have the width and height ``spacing``, to square pixels."""
     rows, columns = pixels.shape[:2]
     size = square_size(columns, rows, spacing)
     if size == (columns, rows):

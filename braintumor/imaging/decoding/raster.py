@@ -33,7 +33,7 @@ _WITH_ALPHA = (2, 4)
 
 
 def decode_raster(data: bytes, kind: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
-    """Return the frame of a JPEG or PNG file, gray or RGB, in the orientation that EXIF states, or a rejection.
+    """Return the frame of a JPEG or PNG file, gray or RGB, upright as EXIF states, or a rejection.
 
     The size in the header is checked first. Further images in a JPEG file are ignored, because they are thumbnails. An
     animated PNG is rejected.
@@ -97,7 +97,7 @@ def _decode(image: Image.Image, kind: Literal["jpeg", "png"]) -> Decoded | Rejec
 
 
 def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejection:
-    """Return the frame of a PNG with 16 bits per sample, in color or in gray with alpha, or a rejection.
+    """Return the frame of a PNG with 16 bits per sample, in color or gray with alpha, or a rejection.
 
     ``open_image`` opens the image without decoding it, and is called several times. Samples are converted to 8 bits in
     the same way as those of a gray PNG.
@@ -130,7 +130,7 @@ def _damage_on_load(image: Image.Image) -> RejectionReason | None:
 
 
 def is_deep_color(image: Image.Image) -> bool:
-    """Return whether an image that is not decoded yet has 16 bits per sample, of which Pillow would keep only 8."""
+    """Return whether an image that is not decoded yet has 16 bits per sample. Pillow would keep only 8 of them."""
     return image.mode not in _DEEP_MODES and any(";16" in _raw_mode(tile.args) for tile in _tiles(image))
 
 

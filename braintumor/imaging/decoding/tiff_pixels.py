@@ -51,8 +51,8 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 class Samples:
     """The samples of a page, (H, W), (H, W, 1) or (H, W, 3).
 
-    uint8 samples are displayed unchanged. Samples of any other type are scaled from a range of values. ``is_inverted``
-    says that low values are white.
+    uint8 samples are displayed unchanged. Samples of any other type are later scaled to 8 bits. ``is_inverted`` says
+    that low values are white.
     """
 
     values: NDArray[Any]

@@ -20,9 +20,9 @@ class Limits:
     """Limits of a file. Decoders compare the header with the limits before they decode any pixel.
 
     Attributes:
-        max_bytes: largest size of the file, and of a deflated DICOM file after decompression.
-        max_volume_bytes: largest size of a NIfTI file up to the end of its first volume, after decompression. Also the
-            largest size of a TIFF page after decompression.
+        max_bytes: largest size in bytes of the file, and of a deflated DICOM file after decompression.
+        max_volume_bytes: largest size in bytes of a NIfTI file up to the end of its first volume, and of a TIFF page.
+            Both are sizes after decompression.
         max_pixels: largest number of pixels of all frames together.
         max_frames: largest number of frames. A file with more frames is rejected.
         min_side: least width and height of a frame in pixels.

@@ -22,7 +22,7 @@ from braintumor.labels import TumorClass
 _END_OF_HEAD = 0.8
 """Distance from the middle slice to the end of the head, as a share of half the volume's height."""
 _WINDOW = (127.5 * 16, 255.0 * 16)
-"""Center and width of the DICOM window (function LINEAR_EXACT) that shows a stored 16 * p as the gray level p."""
+"""Center and width of the DICOM window (function LINEAR_EXACT) that shows 16 * p as the gray level p."""
 
 
 def draw_volume(label: TumorClass, *, seed: int, slices: int = 24, size: int = 96) -> NDArray[np.uint8]:

@@ -16,14 +16,14 @@ from braintumor.imaging.sandbox import decoder_worker
 from braintumor.imaging.sandbox.reply import ReplyError, is_ready, read_reply
 
 _ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
-"""Environment variables that a decoder process inherits. None has a secret, because a file may attack the process."""
+"""Environment variables that a decoder process inherits. They hold no secret, because a hostile file may read them."""
 _DECODER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(4 * 1024**2),
     "MALLOC_TRIM_THRESHOLD_": str(16 * 1024**2),
 }
-"""Environment variables that limit a decoder process to one thread, and let glibc keep up to 16 MiB for the next file.
+"""Environment variables that limit a decoder process to one thread. glibc may keep up to 16 MiB for the next file.
 
 By default glibc maps new memory for each large array, which costs 244 page faults per JPEG.
 """

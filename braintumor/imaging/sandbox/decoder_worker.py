@@ -140,7 +140,7 @@ def _end_with_parent(lifeline: int) -> None:
     """Let the kernel end this process when the parent ends. The parent's end of the pipe closes, which causes a SIGIO.
 
     ``PR_SET_PDEATHSIG`` would not work, because it fires at the end of the thread that started this process. A thread
-    that waits for the pipe's end would not work, because a decoder that hangs may hold the interpreter lock.
+    that waits for the pipe's end would not work, because a hanging decoder may hold the interpreter lock.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())

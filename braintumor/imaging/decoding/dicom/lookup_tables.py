@@ -48,10 +48,10 @@ class LookupTable:
 
 
 def voi_table(dataset: Any) -> LookupTable | None:
-    """Return the first VOI LUT of an object (its table of displayed values), or ``None`` if it is missing or unusable.
+    """Return the first VOI LUT of an object, or ``None`` if it is missing or unusable.
 
-    A table with one gray level or with missing entries is unusable. A table without only its last entry is usable,
-    because some writers omit this entry.
+    A VOI LUT is a table of displayed values. A table with one gray level or with missing entries is unusable. A table
+    without only its last entry is usable, because some writers omit this entry.
     """
     items = items_of(dataset, "VOILUTSequence")
     table = _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None

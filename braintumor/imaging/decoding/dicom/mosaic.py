@@ -117,7 +117,7 @@ def _count_in_csa(header: Any) -> int | None:
 def _whole_number(value: Any) -> int | None:
     """Return the number of slices that a value states, or ``None`` if the value states no usable number.
 
-    The value is a number, a text, bytes of an unknown VR, or a sequence, whose length is the number of slices.
+    The value is a number, a text, bytes of an unknown VR, or a sequence. The length of a sequence counts.
     """
     try:
         number = len(value) if isinstance(value, Sequence) else int(value)

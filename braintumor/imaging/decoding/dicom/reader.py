@@ -47,7 +47,7 @@ _ALLOCATED_BITS = (8, 16, 32)
 _MOST_ELEMENTS = 20_000
 """Largest number of elements at the top level of an object. Scanners write some hundreds.
 
-Each element needs 260 bytes of memory and 5 us, so a file of 64 MiB could need 2 GB and a minute.
+Each element needs 260 bytes of memory and 5 us. A file of 64 MiB could need 2 GB and a minute.
 """
 
 
@@ -195,9 +195,9 @@ def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame
 
 
 def _common_range(dataset: Any) -> tuple[float, float] | None:
-    """Return the lowest and highest percentile of the gray frames without a stated window, or ``None`` without such.
+    """Return the percentile range that all gray frames without a stated window share.
 
-    With one range for all these frames, a frame of noise stays dark.
+    Return ``None`` if there is no such frame. With a shared range, a frame of noise stays dark.
     """
     gray = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
     ranges = [

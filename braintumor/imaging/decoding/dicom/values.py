@@ -78,9 +78,10 @@ def _number(value: Any) -> float | None:
 
 
 def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
-    """Return the item of frame ``index`` in a functional group (PS3.3 C.7.6.16), or ``dataset`` if there is none.
+    """Return the item of frame ``index`` in a functional group (PS3.3 C.7.6.16).
 
-    ``name`` is the keyword of the group. A group of the frame comes before a group that all frames share.
+    If the object has no such item, return ``dataset``. ``name`` is the keyword of the group. A group of the frame
+    counts before a group that all frames share.
     """
     of_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")[index : index + 1]
     for group in (*of_frame, *items_of(dataset, "SharedFunctionalGroupsSequence")):
