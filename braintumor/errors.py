@@ -18,7 +18,7 @@
     |-- DatabaseError             Postgres refused a statement
     |   |-- DatabaseUnreachableError
     |   `-- MigrationError
-    |-- QueryError                unknown saved query
+    |-- QueryError                an unknown saved query, or a result that cannot be written
     |-- DecoderPoolError          no decoder process starts
     |-- OutOfDeviceMemoryError    the device memory is too small for one frame
     |-- DatasetError              labeled images that cannot become a snapshot
@@ -26,8 +26,8 @@
     |-- WeightsError              pretrained weights that are missing or do not fit
     |-- TrainingError             a training without a model
     |-- QuantizationError         an 8-bit export that fails or deviates too far
-    |-- ModelIntegrityError       an artifact that differs from its registration
-    |-- PromotionError            a refused promotion
+    |-- ModelIntegrityError       files of a model that differ from their registration
+    |-- PromotionError            a refused promotion or rollback
     |-- NoChampionError           no model is promoted
     |-- RescoreError              a refused rescore
     |-- ErasureError              a failed erasure
@@ -93,7 +93,7 @@ class ObjectMissingError(ObjectStoreError):
 
 
 class ObjectRefusedError(ObjectStoreError):
-    """S3 refuses this object because of the object's policy, encryption or archive."""
+    """S3 refuses to return one object, for example because of its policy, encryption or storage class."""
 
 
 class ObjectChangedError(ObjectStoreError):
@@ -101,7 +101,7 @@ class ObjectChangedError(ObjectStoreError):
 
 
 class DatabaseError(BrainTumorError):
-    """Postgres refused a statement. ``sqlstate`` is the code, if Postgres sent one."""
+    """Postgres refused an SQL statement. ``sqlstate`` is the error code, or ``None`` if Postgres sent none."""
 
     def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
         super().__init__(message)
@@ -153,23 +153,26 @@ class OutOfDeviceMemoryError(BrainTumorError):
 
 
 class PromotionError(BrainTumorError):
-    """A promotion is refused: no gate verdict passed the model, or the verdict is not against the current champion."""
+    """A promotion or rollback is refused, or a model cannot be the reference model.
+
+    For example, no gate verdict passed the model, or the gate compared the model with an earlier champion.
+    """
 
 
 class NoChampionError(BrainTumorError):
-    """No model is promoted."""
+    """No model is promoted, so there is no champion."""
 
 
 class RescoreError(BrainTumorError):
-    """A rescore is refused, because its model is not allowed to predict."""
+    """A rescoring of old scans is refused. It has no stated reason, or its model is not allowed to predict."""
 
 
 class ErasureError(BrainTumorError):
-    """An erasure cannot be done."""
+    """A patient's data cannot be erased."""
 
 
 class ReviewError(BrainTumorError):
-    """A review is refused, or a frame cannot be shown."""
+    """A review decision or a review session is refused, or a frame cannot be shown."""
 
 
 class ScoringRunError(BrainTumorError):
@@ -185,4 +188,4 @@ class UnbalancedRunError(ScoringRunError):
 
 
 class RedRunError(ScoringRunError):
-    """A scoring run balances and is committed, but needs an operator."""
+    """A scoring run is committed and its rows add up, but its status is red, so an operator must act."""

@@ -35,7 +35,9 @@ _ALIASES: dict[str, TumorClass] = {
 
 
 def parse_class(name: str) -> TumorClass:
-    """Return the class that a folder or column value names: ``parse_class("No_Tumor") is TumorClass.NORMAL``.
+    """Return the class that the name of a folder or the value of a column means.
+
+    For example, ``parse_class("No_Tumor")`` is ``TumorClass.NORMAL``.
 
     Raises:
         DatasetError: the name is not a known alias.

@@ -32,7 +32,9 @@ __all__ = ["bound", "configure", "to_stream"]
 
 
 def configure(stream: TextIO) -> None:
-    """Send the log of this process to ``stream`` in the format of ``BRAINTUMOR_LOG_FORMAT``. If unset, write no log.
+    """Send the log of this process to ``stream`` in the format that the variable ``BRAINTUMOR_LOG_FORMAT`` names.
+
+    If the variable is not set, the function sends nothing.
 
     Raises:
         ConfigurationError: the format is unknown.
@@ -62,7 +64,7 @@ def to_stream(stream: TextIO, *, timestamps: bool = True) -> None:
         shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     last: list[Processor] = [
         ProcessorFormatter.remove_processors_meta,
-        # because locals contain keys
+        # without local variables, because they contain S3 keys
         structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         structlog.processors.JSONRenderer(),
     ]

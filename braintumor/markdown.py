@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 _MARKED = re.compile(r"([\\`*|<>\[\]])")
-"""Markup inside a line. An underscore inside a word is not markup."""
+"""Characters that are markup inside a line. The underscore is not one of them, because it is no markup in a word."""
 
 
 def escaped(text: str) -> str:
@@ -15,7 +15,7 @@ def escaped(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] = ()) -> str:
-    """Return a Markdown table. ``right`` names the columns to align right. Cells are not escaped."""
+    """Return a Markdown table. ``right`` names the columns to align right. The caller escapes the cells."""
     rules = ["---:" if column in right else "---" for column in columns]
     lines = [f"|{'|'.join(rules)}|", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
     return "\n".join([f"| {' | '.join(columns)} |", *lines, ""])

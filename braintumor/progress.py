@@ -30,7 +30,7 @@ BYTES = "bytes"
 BAR_INTERVAL_S = 1.0
 LINE_INTERVAL_S = 30.0
 _WIDEST = 100
-"""Most columns of a bar."""
+"""Largest width of a bar in characters."""
 _is_shown: ContextVar[bool] = ContextVar("is_shown", default=False)
 
 
@@ -63,7 +63,7 @@ def progress(label: str, total: int | None = None, *, unit: str = "images") -> I
 
 
 def show_lines(stream: TextIO, *loggers: str) -> None:
-    """Send what these loggers receive to ``stream`` as plain lines, unless ``BRAINTUMOR_LOG_FORMAT`` is set."""
+    """Send the log of the named ``loggers`` to ``stream`` as plain lines, unless ``BRAINTUMOR_LOG_FORMAT`` is set."""
     if LOG_FORMAT.read() is None:
         for name in loggers:
             logger = logging.getLogger(name)
@@ -96,7 +96,10 @@ class _Step:
         self.done += size
 
     def show(self) -> None:
-        """Show the count at regular intervals until the step has ended. Show nothing if it ends in the first one."""
+        """Show the count at regular intervals until the step has ended.
+
+        If the step ends in the first interval, show nothing.
+        """
         started = time.time()
         is_bar = sys.stderr.isatty() and LOG_FORMAT.read() is None
         interval = BAR_INTERVAL_S if is_bar else LINE_INTERVAL_S

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _READERS = 8
-"""Number of concurrent requests of one process: enough to hide a round trip, few enough for a small server."""
+"""Number of concurrent requests of one process. Eight hide the time of a round trip and do not overload a server."""
 
 _CALLER_ERRORS = {
     "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
@@ -68,7 +68,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class S3Uri:
-    """An S3 address: a bucket, and a key or prefix."""
+    """An S3 address. It has a bucket, and a key or a prefix of keys."""
 
     bucket: str
     key: str
@@ -107,11 +107,11 @@ class S3Uri:
 
 
 LONGEST_KEY = 2_000
-"""Most bytes of a usable key. S3 allows 1,024. An index row of Postgres holds 2,704 bytes, with bucket and etag."""
+"""Longest usable key in bytes. S3 allows 1,024. An index row of Postgres holds 2,704, including bucket and etag."""
 
 
 def is_usable_key(key: str) -> bool:
-    """Return whether Postgres can store a key: no NUL, valid UTF-8, not too long."""
+    """Return whether Postgres can store a key. The key must have no NUL, be valid UTF-8, and not be too long."""
     try:
         return "\0" not in key and len(key.encode()) <= LONGEST_KEY
     except UnicodeEncodeError:
@@ -151,7 +151,7 @@ class ObjectStore:
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        """Return a client for the endpoint of the settings. This sends no request.
+        """Return a client for the endpoint of the settings, without sending a request.
 
         Raises:
             ConfigurationError: the endpoint is invalid, or the settings have only one of access key and secret key.
@@ -211,9 +211,10 @@ class ObjectStore:
 
         Args:
             uri: the object.
-            etag: the version to read. The ETag of the response is compared too, because some servers ignore If-Match.
+            etag: ETag of the version to read, or ``None`` for any version. The ETag of the response is compared too,
+                because some servers ignore If-Match.
             max_bytes: size limit. For a larger object, the result has ``max_bytes`` + 1 bytes, so that the caller
-                notices it.
+                notices the excess.
 
         Raises:
             ObjectChangedError: the object is not the version ``etag`` any more.
@@ -321,14 +322,14 @@ class ObjectStore:
     def concurrently(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
         """Yield ``work(item)`` for each item in the order of the items, computed in threads.
 
-        At most 16 items are taken from ``items`` ahead of the yielded result. A timeout or Ctrl-C does not wait for the
-        threads, because a slow item can occupy a thread for minutes.
+        At most 16 items are taken from ``items`` ahead of the yielded result. After a timeout or Ctrl-C, the method
+        does not wait for its threads, because a slow item can take minutes.
         """
         source = iter(items)
         pool = ThreadPoolExecutor(_READERS)
 
         def begin(item: T) -> Future[R]:
-            return pool.submit(copy_context().run, work, item)  # so that log fields apply there too
+            return pool.submit(copy_context().run, work, item)  # so that the caller's log fields apply in the thread
 
         is_interrupted = False
         try:
@@ -344,7 +345,7 @@ class ObjectStore:
 
     @contextmanager
     def _translated(self, uri: S3Uri) -> Iterator[None]:
-        """Translate boto3's errors in the ``with`` block to errors of this library (context manager).
+        """Translate boto3's errors in the ``with`` block to errors of the module ``errors`` (context manager).
 
         The messages name only the bucket, because keys can identify patients.
         """

@@ -1,8 +1,8 @@
 """Read S3 objects with botocore's HTTP session and signer, without the rest of boto3.
 
-boto3 needs twice the processor time, because it resolves the endpoint and parses the response of each request. Here a
-response counts only if it is complete and passes all checks. The caller sends every other request through boto3, which
-explains the error or retries it.
+boto3 needs twice the processor time, because it resolves the endpoint and parses the response of each request. This
+module returns a response only if it is complete and passes all checks. Otherwise the caller repeats the request through
+boto3, which retries the request or explains the error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _CHECKSUMS: Mapping[str, Callable[[bytes], bytes]] = {
     "x-amz-checksum-sha1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
     "x-amz-checksum-sha256": lambda data: hashlib.sha256(data).digest(),
 }
-"""Checksum of the content by header. boto3 checks no other, because others need a package that is not installed."""
+"""Function that computes the checksum of the content, by header. boto3 checks no other checksums.
+
+Other checksums need a package that is not installed.
+"""
 
 
 class SignedGet:
@@ -53,9 +56,10 @@ class SignedGet:
         self._address = lru_cache(maxsize=16)(self._find_address)
 
     def read(self, bucket: str, key: str, *, etag: str | None, max_bytes: int | None) -> bytes | None:
-        """Return the bytes of an object, or ``None`` unless the response has status 200 and passes all checks.
+        """Return the bytes of an object, or ``None`` if the response is not status 200 or fails a check.
 
-        The response must have the expected ETag, the stated length, the stated checksum, and at most ``max_bytes``.
+        The response must have the ETag ``etag``, and the length and checksum that its headers state. It must not be
+        longer than ``max_bytes``. ``None`` for ``etag`` or ``max_bytes`` omits this check.
         """
         request = AWSRequest("GET", self._address(bucket) + quote(key, safe="/~"))
         request.headers["User-Agent"] = self._user_agent
@@ -84,6 +88,9 @@ class SignedGet:
 
 
 def _has_stated_checksum(data: bytes, headers: Any) -> bool:
-    """Return whether the content has every checksum in the headers. The checksum of an object in parts has a dash."""
+    """Return whether the content matches every checksum in the headers.
+
+    A checksum with a dash is ignored, because it is that of an object that was uploaded in parts.
+    """
     stated = {name: headers[name] for name in _CHECKSUMS if "-" not in headers.get(name, "-")}
     return all(b64encode(_CHECKSUMS[name](data)).decode() == value for name, value in stated.items())

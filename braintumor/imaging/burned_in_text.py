@@ -1,8 +1,9 @@
-"""Detect text that is drawn over an image: rows of bright glyphs on a dark background. No text is read.
+"""Detect text that is drawn over an image, such as a patient's name, without reading the text.
 
-A name is usually in the dark area around the head. A glyph is a small connected component of bright pixels, with dark
-pixels above and below it. Four glyphs of similar height, next to each other on one baseline, are text. The search does
-not find single letters such as L and R, text on bright background, or vertical text. Error rates: docs/decisions/0025.
+Drawn text is usually in the dark area around the head. A glyph is a small connected component of bright pixels, with
+dark pixels above and below it. Four glyphs of similar height, next to each other on one baseline, count as text. The
+search does not find single letters such as L and R, text on bright background, or vertical text.
+docs/decisions/0025 gives the error rates.
 """
 
 from __future__ import annotations
@@ -15,27 +16,27 @@ from braintumor.imaging.components import Boxes, connected, find_components
 from braintumor.imaging.decoding.gray_levels import is_gray
 
 _BRIGHT = 110
-"""Least gray level of a glyph. Smoothing halves the level of white text that is 10 pixels high."""
+"""Least gray level of a glyph. Smoothing halves the gray level of white text that is 10 pixels high."""
 _DARK = 56
 """Highest gray level of dark background. JPEG noise around white text stays below this level."""
 _MOST_LIT = 0.35
-"""Largest share of pixels above and below a glyph that may exceed ``_DARK``, such as the dot of an i."""
+"""Largest share of pixels above and below a glyph that may be brighter than ``_DARK``. The dot of an i is brighter."""
 _LEAST_HEIGHT = 5
-"""Least height of a glyph in pixels. With 4, the search rejects one of 3,029 real images without text."""
+"""Least height of a glyph in pixels. With 4, the search finds text in one of 3,029 real images without text."""
 _LARGEST_PART = 8
-"""Greatest height of a glyph: the image's height divided by this number."""
+"""A glyph is at most as high as the image's height divided by this number."""
 _WIDEST = 1.6
 """Greatest width of a glyph divided by its height. The ratio is above 1, because two letters may touch."""
 _LEAST_FILL = 0.15
 """Least share of its bounding box that a glyph covers."""
 _LEAST_GLYPHS = 4
-"""Least number of glyphs in a row of text. With 3, the search rejects 12 of 3,029 real images without text."""
+"""Least number of glyphs in a row of text. With 3, the search finds text in 12 of 3,029 real images without text."""
 _LEAST_LENGTH = 1.8
 """Least length of a row of text divided by its height."""
 _MOST_GLYPHS = 1_000
-"""Most glyphs that the search examines, from the top of the image."""
+"""Largest number of glyphs that the search examines. It starts at the top of the image."""
 _MOST_SIDE = 2_048
-"""Longest side in pixels that the search examines. A larger image is reduced first."""
+"""Longest side in pixels of an image that the search examines in full size. It reduces a larger image first."""
 
 
 def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
@@ -50,9 +51,10 @@ def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _glyphs(gray: NDArray[np.uint8]) -> Boxes:
-    """Return the boxes (N, 4) of glyphs from the top, without glyphs that have too few neighbors for a row.
+    """Return the boxes (N, 4) of the glyphs in an image (H, W), from top to bottom.
 
-    A glyph is a component of a glyph's size and shape on dark background.
+    A glyph is a connected component of suitable size and shape on dark background. The result omits glyphs that have
+    too few neighbors for a row of text.
     """
     boxes, areas = find_components(gray >= _BRIGHT)
     high, wide = (boxes[:, 2:] - boxes[:, :2]).T
@@ -80,7 +82,7 @@ def _has_row(glyphs: Boxes) -> bool:
 
 
 def _groups(glyphs: Boxes) -> NDArray[np.int32]:
-    """Return the group (N,) of each glyph. Glyphs of similar height that are next to each other are in one group."""
+    """Return the group number of each glyph (N,). Glyphs of similar height next to each other are in one group."""
     top, left, bottom, right = glyphs.T
     high = bottom - top
     higher, lower = np.maximum.outer(high, high), np.minimum.outer(high, high)

@@ -11,16 +11,16 @@ from braintumor.imaging.decoding.gray_levels import is_gray
 PREPROCESSING = "letterbox-bilinear-2"
 """Version of the conversion from a file to the model's input, stored with every model and prediction.
 
-Raise it with any change of the converted pixels. Version 2 adds square pixels for DICOM.
+Raise the version with every change that alters the converted pixels. Version 2 resamples DICOM images to square pixels.
 """
 
 
 def letterbox(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
-    """Fit an image (H, W) or (H, W, 3) into a black square (size, size, 3), centered, with its proportions.
+    """Return an image (H, W) or (H, W, 3), resized and centered in a black square (size, size, 3).
 
-    Pillow's bilinear filter antialiases. The image is resized before black is added, so that black never mixes with
-    anatomy at the edge. Arithmetic is in integers, so every machine gives the same pixels. Gray is repeated to three
-    channels.
+    The function keeps the image's proportions, and repeats gray in three channels. Pillow's bilinear filter
+    antialiases. The function resizes the image before it adds black, so that black never mixes with anatomy at the
+    edge. Arithmetic is in integers, so every machine gives the same pixels.
     """
     small = np.asarray(Image.fromarray(pixels).resize(_fitted(pixels.shape, size), Image.Resampling.BILINEAR))
     if is_gray(small):

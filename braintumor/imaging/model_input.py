@@ -1,4 +1,4 @@
-"""Convert decoded files to model input: all frames of a file, with their positions in the file."""
+"""Convert decoded files to model input: the frames to score, resized, with their positions in the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from braintumor.imaging.letterbox import letterbox
 T = TypeVar("T")
 
 _SCANS_A_STEP = 32
-"""Most scans per inference step."""
+"""Largest number of scans in one inference step."""
 _FRAMES_A_STEP = 64
 """Number of frames after which an inference step takes no further scan. The last scan may exceed this number."""
 SECONDS_A_STEP = 10.0
@@ -31,12 +31,11 @@ SECONDS_A_STEP = 10.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedScan:
-    """The scored frames of one file, as model input.
+    """The frames to score of one file, as model input.
 
     Attributes:
         pixels: uint8 (F, S, S, 3): frame, row, column, RGB channel. S is the model's input size.
-        indexes: position of each of the F frames in the file, from 0, ascending, with gaps for frames that are not
-            scored.
+        indexes: position of each of the F frames in the file, from 0, ascending. Frames that are not scored leave gaps.
         is_volume: whether the file contains more than one frame, even if only one is scored.
         content_sha256: sha256 of the file in hex digits, or ``None`` for a file without a row in the scan table.
     """
@@ -53,7 +52,7 @@ class PreparedScan:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedFile:
-    """A decoded file as model input. ``format``, ``pixel_sha256`` and ``dicom`` equal the attributes of ``Decoded``."""
+    """A decoded file as model input. ``format``, ``pixel_sha256`` and ``dicom`` are those of ``Decoded``."""
 
     format: Format
     pixel_sha256: str
@@ -64,10 +63,10 @@ class PreparedFile:
 def decode_file(
     data: bytes, *, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> PreparedFile | Rejection:
-    """Return the scored frames of a file as model input, ``size`` pixels per side, or a rejection.
+    """Return the frames to score of a file as model input, ``size`` pixels per side, or a rejection.
 
-    Text that is drawn over one of the frames rejects the whole file. ``decode`` is ``decoding.decode.decode`` or has
-    its signature.
+    If text is drawn over one of these frames, the function rejects the whole file. ``decode`` is
+    ``decoding.decode.decode`` or a function with the same signature.
     """
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):
@@ -96,10 +95,11 @@ def to_model_input(decoded: Decoded, *, size: int, content_sha256: str | None = 
 def take_step(
     readings: Iterator[T], scan_of: Callable[[T], PreparedScan | None], *, seconds: float = math.inf
 ) -> list[T]:
-    """Return the next readings for one inference step, or an empty list at the end of ``readings``.
+    """Return the next items of ``readings`` for one inference step, or an empty list if no item is left.
 
-    A step has a limited number of scans and frames. After ``seconds`` it ends with the readings so far, at least one.
-    ``scan_of`` returns the scan of a reading, or ``None`` if the reading has no frames.
+    A reading is the caller's record of one file that was read. ``scan_of`` returns the scan of a reading, or ``None``
+    if the file was not decoded. The function stops at the limit of scans, at the limit of frames, or after ``seconds``.
+    It takes at least one reading.
     """
     end = time.monotonic() + seconds
     step: list[T] = []
@@ -114,9 +114,10 @@ def take_step(
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield each item after the next item was taken from ``items``, so that work on the next item has begun.
+    """Yield the items in order, and take the next item from ``items`` before the current item is yielded.
 
-    An error of the next item is raised after the current item is yielded.
+    Work on the next item has then already begun. If taking the next item raises an error, the function first yields the
+    current item, and then raises the error.
     """
     source = iter(items)
     held = list(islice(source, 1))

@@ -1,7 +1,8 @@
 """Create pseudonyms: identifiers that join rows and identify no person.
 
-Pseudonyms are keyed hashes (HMAC-SHA256, RFC 2104), because identifiers such as hospital numbers are guessable. They
-are consistent within a set, and irreversible without the key, as DICOM requires (PS3.15 E.1.1).
+Pseudonyms are keyed hashes (HMAC-SHA256, RFC 2104), because identifiers such as hospital numbers are guessable. With
+one key, equal identifiers have equal pseudonyms. Without the key, pseudonyms cannot be reversed. DICOM requires both
+properties (PS3.15 E.1.1).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ _LENGTH = 32
 def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: bytes) -> str | None:
     """Return the pseudonym of an identifier as 32 hex digits, or ``None`` for an empty identifier.
 
-    Equal identifiers of two kinds have different pseudonyms. Blanks and NULs around the identifier do not count,
-    because DICOM pads values to even length.
+    ``key`` is the secret key. The same identifier has a different pseudonym for each ``kind``. Blanks and NULs around
+    the identifier are ignored, because DICOM pads values to even length.
     """
     stripped = value.strip(" \t\r\n\0")
     if not stripped:
@@ -26,10 +27,10 @@ def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: b
 
 
 def erased_mark(pseudonym: str, *, key: bytes) -> str:
-    """Return the mark of an erased person: a keyed hash of the pseudonym, which does not reveal the pseudonym."""
+    """Return the keyed hash, 64 hex digits, that marks a pseudonym as erased and does not reveal the pseudonym."""
     return hmac.new(key, f"erased\0{pseudonym}".encode(), "sha256").hexdigest()
 
 
 def key_mark(key: bytes) -> str:
-    """Return the mark of a key: 16 hex digits that recognize the key and do not reveal it."""
+    """Return 16 hex digits that identify a key and do not reveal it."""
     return hmac.new(key, b"key mark", "sha256").hexdigest()[:16]

@@ -13,7 +13,7 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 
 _QUICK = 1
-"""Compression level of zlib, the fastest. An image is sent once, over a hospital's internal network."""
+"""The fastest compression level of zlib. It suffices, because a PNG is sent once, over the hospital's own network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +28,11 @@ class DrawnFrame:
 def draw_frame(
     data: bytes, *, frame: int, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> DrawnFrame | Rejection:
-    """Return one frame of a file as a PNG, or a rejection. Text over the frame rejects it, because it may be a name.
+    """Return one frame of a file as a PNG, or a rejection.
 
-    ``frame`` is the index among all frames of the file. ``size`` is the longest side in pixels, 0 keeps the frame's
-    size. ``decode`` is ``decoding.decode.decode`` or has its signature.
+    A frame with text drawn over it is rejected, because the text may be a name. ``frame`` is the index among all frames
+    of the file. ``size`` is the largest width and height of the PNG in pixels, or 0 to keep the frame's size.
+    ``decode`` is ``decoding.decode.decode`` or a function with the same signature.
     """
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):

@@ -25,7 +25,7 @@ def decode_map(stored: bytes | memoryview) -> NDArray[np.float16]:
 
 
 def upsample(activation_map: NDArray[np.floating], *, height: int, width: int) -> NDArray[np.float32]:
-    """Return a map (h, w) enlarged bilinearly to (height, width) and scaled to 0 to 1. A constant map becomes zeros.
+    """Return a map (h, w), enlarged bilinearly to (height, width), with values from 0 to 1. A constant map becomes 0.
 
     Raises ``EvaluationError`` if the map is not two-dimensional or not finite.
     """

@@ -28,7 +28,7 @@ KERAS_WEIGHTS = "model.weights.h5"
 REFERENCE = "reference.npy"
 REQUIRED_FILES = (MANIFEST, GRAPH, GRAPH_WEIGHTS)
 SERVING_FILES = (*REQUIRED_FILES, REFERENCE)
-"""Files that scoring needs. A model that an earlier version registered has no ``reference.npy``."""
+"""Files that scoring needs. A model that an earlier version of this library registered has no ``reference.npy``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +37,17 @@ class Manifest:
 
     Attributes:
         initialization: origin of the initial weights: ``imagenet`` or ``random``.
-        trained_at: time of the training (UTC), in the form that ``name`` uses.
+        trained_at: time of the training (UTC), such as ``20260131T235959Z``.
         image_size: S, height and width of a frame in pixels.
         classes: the classes in the order of the graph's outputs.
+        preprocessing: version of the conversion to model input, as ``letterbox.PREPROCESSING``.
         temperature: temperature of the calibration. The graph already applies it.
         low_confidence_below: by predicted class, the confidence below which a prediction is reviewed.
-        near_tie_below: the margin below which a prediction is reviewed.
+        near_tie_below: the margin below which a prediction is reviewed. The margin is the highest probability minus the
+            second highest.
         sha256s: hex sha256, by file name, of every other file that scoring or retraining needs.
-        out_of_distribution_above: the distance above which a prediction is reviewed. ``None`` without
-            ``reference.npy``.
+        out_of_distribution_above: the distance from the training images above which a prediction is reviewed. ``None``
+            if the model has no ``reference.npy``.
     """
 
     recipe: str
@@ -109,7 +111,7 @@ class Manifest:
 
 
 def _by_class(value: float | dict[str, float]) -> dict[str, float]:
-    """Return the threshold of each class. Manifests of earlier versions have one number for all classes."""
+    """Return the threshold of each class. Manifests that an earlier version wrote have one number for all classes."""
     if isinstance(value, dict):
         return {label.value: float(value[label]) for label in CLASSES}
     return {label.value: float(value) for label in CLASSES}
@@ -122,7 +124,7 @@ def sha256_of(path: Path) -> str:
 
 
 def verify(folder: Path, sha256s: dict[str, str]) -> None:
-    """Check the hex sha256 of files in a folder, by name. Call this function before any of the files is parsed.
+    """Check the files of a folder against their hex sha256s by file name. Call this function before parsing a file.
 
     Raises ``ModelIntegrityError`` if a file is missing, or its sha256 differs.
     """
@@ -146,5 +148,5 @@ def serving_sha256s(sha256s: dict[str, str]) -> dict[str, str]:
 PARITY_BOUNDS: Mapping[str, float] = {"fp32": 2e-3}
 """Largest difference of a probability between Keras and the exported graph, by precision.
 
-The usual difference in fp32 is 5e-5. A precision that is not listed does not pass.
+The usual difference in fp32 is 5e-5. A model whose precision is not listed does not pass the comparison.
 """

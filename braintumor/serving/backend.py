@@ -1,7 +1,7 @@
-"""Run a model on frames: the interface of every inference backend, and the asynchronous OpenVINO backend for CPUs.
+"""Define the interface of all inference backends, the asynchronous OpenVINO backend for CPUs, and ``LoadedModel``.
 
-Measured on 2 AVX2 cores at 224x224 with ResNet50: 18.5 frames/s, and 10.6 with Keras' ``predict`` in batches of 32. The
-TensorFlow backend for workers with a GPU is ``training.export.xla_engine``.
+On 2 AVX2 cores, the OpenVINO backend predicts 18.5 frames/s with ResNet50 at 224x224. Keras' ``predict`` in batches of
+32 predicts 10.6 frames/s. The TensorFlow backend for workers with a GPU is ``training.export.xla_engine``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from braintumor.serving.out_of_distribution import Embeddings, distances, read_r
 
 _BATCH = 4
 """Number of frames in every request. A graph compiled for a fixed number of frames is faster than a graph compiled for
-any number. On a Sapphire Rapids, ResNet50 in 8 bits predicts 367 frames/s with 4, 364 with 1, and 301 with any."""
+any number. On a Sapphire Rapids CPU, ResNet50 in 8 bits predicts 367 frames/s if compiled for 4 frames. The speed is
+364 frames/s if compiled for 1 frame, and 301 if compiled for any number."""
 _PART = 64
-"""Number of frames after which the progress advances."""
+"""Number of frames after which the displayed progress advances."""
 _REQUESTS_PER_STREAM = 8
-"""Number of requests in progress per OpenVINO stream, so that all cores are busy when one ends."""
+"""Largest number of requests in progress per OpenVINO stream, so that all cores stay busy when a request ends."""
 
 Result = dict[str, NDArray[np.float32]]
 """The arrays that the graph returns, by name. The names are fields of ``Outputs``."""
@@ -40,12 +41,12 @@ class Outputs:
     """The outputs of a model for N frames. S is the model's image size in pixels.
 
     Attributes:
-        probability: float32 (N, 4): frame, class. Calibrated, and the sum of each row is 1.
-        activation_map: float32 (N, S/32, S/32, 4): frame, row, column, class. Logits before temperature, whose mean
-            over the positions is the logit of the class.
+        probability: float32 (N, 4): frame, class. Calibrated probabilities. The sum of each row is 1.
+        activation_map: float32 (N, S/32, S/32, 4): frame, row, column, class. Logits before temperature. Their mean
+            over the rows and columns is the logit of the class.
         embedding: float32 (N, d), the pooled features.
-        out_of_distribution: float32 (N,), distance from the model's training images. ``None`` without reference
-            embeddings.
+        out_of_distribution: float32 (N,), distance from the model's training images. ``None`` if the model has no
+            reference embeddings.
     """
 
     probability: NDArray[np.float32]
@@ -66,7 +67,7 @@ class InferenceBackend(Protocol):
 
     name: BackendName
     device: str
-    """Display text: the backend, the processor, and the part of the processor that the backend may use."""
+    """Text for display: the backend, the processor, and the part of the processor that the backend may use."""
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
         """Start inference on uint8 (N, S, S, 3), N >= 1, and return a function that waits for the result.
@@ -174,7 +175,7 @@ class _Request:
             self.result.set_result(
                 {output.any_name: self.infer_request.get_tensor(output).data[: self.count].copy() for output in outputs}
             )
-        except Exception as exc:  # because another caller may be collecting
+        except Exception as exc:  # stored for the caller that submitted it, because another caller may be collecting
             self.result.set_exception(exc)
 
 
@@ -202,12 +203,12 @@ class LoadedModel:
     ) -> Self:
         """Return the model of a folder, after the files are verified and the graph is compiled.
 
-        ``sha256s`` are those in the registry, by file name. Without them only those of the manifest are checked.
-        ``open_backend`` opens another backend than OpenVINO for the verified folder.
+        ``sha256s`` are the hex sha256s in the registry, by file name. If they are ``None``, the method checks only the
+        sha256s in the manifest. ``open_backend`` opens another backend than OpenVINO for the verified folder.
 
         Raises:
-            ModelIntegrityError: a file is missing, damaged, or not a graph of this project, or the model was trained
-                with another version of the preprocessing.
+            ModelIntegrityError: a file is missing, damaged or not a graph of this project, or the model's preprocessing
+                has another version.
         """
         if sha256s is not None:
             verify(folder, serving_sha256s(sha256s))
@@ -229,7 +230,7 @@ class LoadedModel:
 
     @property
     def device(self) -> str:
-        """Return display text: the backend, and the device on which it runs."""
+        """Return a text for display that names the backend and the device on which it runs."""
         return self._backend.device
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:

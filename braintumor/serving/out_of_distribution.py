@@ -1,7 +1,8 @@
-"""Measure the distance of a frame from a model's training images, in the embeddings of the served graph.
+"""Measure how far a frame is from a model's training images, in the embedding space of the served graph.
 
-The score is the mean cosine distance to the 5 nearest embeddings of training images: 0 means the same direction, 1
-orthogonal. Softmax is not used, because it can be confident far from the training data (docs/decisions/0021).
+The score is the mean cosine distance to the 5 nearest reference embeddings, which are embeddings of training images. 0
+means the same direction, 1 means orthogonal. The score does not use softmax probabilities, because these can be
+confident far from the training data (docs/decisions/0021).
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _BLOCK = 256
 
 
 def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float32]:
-    """Return the score of each embedding (N, d) as float32 (N,).
+    """Return the out-of-distribution score of each embedding (N, d) as float32 (N,).
 
-    The rows of ``reference`` (M, d), M >= 1, have length 1, or are zero.
+    ``reference`` (M, d), M >= 1, are the reference embeddings. Each of its rows has length 1 or is zero.
     """
     count = min(NEIGHBORS, len(reference))
     scores = np.empty(len(embeddings), np.float32)
@@ -54,16 +55,16 @@ def cosine_distance(ours: Embeddings, theirs: Embeddings) -> NDArray[np.float32]
 def normalized(embeddings: Embeddings) -> Embeddings:
     """Return embeddings (N, d) with each row divided by its length.
 
-    A row of zeros stays zero, at distance 1 of others.
+    A row of zeros stays zero, so its cosine distance from every row is 1.
     """
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
 
 
 def spread(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions of at most 2,000 reference images among N training images, with the share of each class.
+    """Select at most 2,000 of N training images as reference images, and return their positions among the N images.
 
-    The result is deterministic. ``labels`` (N,) are positions in ``CLASSES``.
+    Each class keeps its share. The result is deterministic. ``labels`` (N,) are positions in ``CLASSES``.
     """
     by_class = np.argsort(labels, kind="stable")
     count = min(len(labels), MAX_REFERENCES)
@@ -73,7 +74,7 @@ def spread(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 def read_reference(path: Path) -> Embeddings:
     """Return the reference embeddings, float32 (M, d), from ``reference.npy``. The function unpickles nothing.
 
-    Raises ``ModelIntegrityError`` if the file is not such an array, or a row has another length than 1 or 0.
+    Raises ``ModelIntegrityError`` if the file is not such an array, or a row's length is not 1 or 0.
     """
     try:
         with path.open("rb") as stream:

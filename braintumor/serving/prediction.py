@@ -23,9 +23,9 @@ class ReviewReason(StrEnum):
     ``AUDIT_SAMPLE`` applies to every frame of a random 2% of the files. ``NOT_VALIDATED_ON_VOLUMES`` applies to every
     frame of a file with several frames, because no model was evaluated on volumes.
 
-    The view ``current_prediction`` adds two reasons that the table does not store. ``MODEL_WITHDRAWN`` applies while
-    the model is withdrawn. ``SAME_CONTENT_OTHER_PATIENT`` applies to two scans of different patients with the same
-    image.
+    The view ``current_prediction`` adds two reasons that the table ``prediction`` does not store. ``MODEL_WITHDRAWN``
+    applies while the model is withdrawn. ``SAME_CONTENT_OTHER_PATIENT`` applies to two scans of different patients with
+    the same image.
     """
 
     LOW_CONFIDENCE = "low_confidence"
@@ -47,7 +47,7 @@ class Prediction:
         margin: the highest probability minus the second highest probability.
         probabilities: one probability per class, in the order of ``CLASSES``.
         activation_map: float16 (S/32, S/32): row, column. Logits of the predicted class. S is the model's image size.
-        out_of_distribution: distance from the model's training images. ``None`` without reference embeddings.
+        out_of_distribution: distance from the training images. ``None`` if the model has no reference embeddings.
         second: predicted class and confidence of a second model. ``None`` if the run has no second model.
         frame_index: position of the frame in its file, from 0.
     """
@@ -118,7 +118,7 @@ def submit_scans(
 
 
 def scan_predictions(predictions: Sequence[Prediction], scan: PreparedScan) -> tuple[Prediction, ...]:
-    """Return the predictions of a scan's frames, with their frame indexes and the review reasons of the whole scan."""
+    """Return the predictions of a scan's frames, with added frame indexes, and added review reasons of the scan."""
     is_held = {
         ReviewReason.NOT_VALIDATED_ON_VOLUMES: scan.is_volume,
         ReviewReason.AUDIT_SAMPLE: scan.content_sha256 is not None and is_audited(scan.content_sha256),

@@ -1,8 +1,8 @@
 """Find images whose pixels show several slices in a grid or a strip, such as film sheets and exported mosaics.
 
 Every tile is similar to its neighbor, so the image correlates with itself after a shift by one tile. The correlation of
-a single head falls with the shift and does not rise again. Lines of one gray level separate the tiles: air or gutters.
-Error rates: docs/decisions/0035.
+a single head falls with the shift and does not rise again. Lines of one gray level, of air or gutters, separate the
+tiles. docs/decisions/0035 gives the error rates.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ _SIDE = 128
 _LEAST_SHIFT = 8
 """Least shift in pixels of the reduced image. Shorter shifts match the texture of an image, not its tiles."""
 _LEAST_GAIN, _LEAST_GAIN_ALONE, _LEAST_GAIN_SUM, _LEAST_GAIN_STRIP = 0.1, 0.2, 0.9, 0.35
-"""Least gains: per axis with lines between the tiles, per axis without lines, both axes together then, of a strip.
+"""Least gains (see ``_Repetition``) of a contact sheet.
 
-Of 3,264 real images of one head, no image has a gain above 0.27 on both axes.
+The first applies to each axis of a grid with lines between its tiles. The second applies to each axis of a grid without
+lines, the third to the sum of its two gains. The fourth applies to a strip. Of 3,264 real images of one head, no image
+has a gain above 0.27 on both axes.
 """
 _MOST_SPREAD, _MOST_SPREAD_STRIP = 0.45, 0.3
-"""Greatest spread of the lines between tiles, of a grid and of a strip.
+"""Greatest spread (see ``_Repetition``) of the lines between tiles, first in a grid, then in a strip.
 
-A head with gains on both axes has 0.59 or more.
+An image of one head with gains on both axes has a spread of 0.59 or more.
 """
 _MOST_RANGE = 24
 """Greatest difference of gray levels within a row or column that counts as margin."""
 _LEAST_BRIGHT = 64
-"""Least gray level of a margin's darkest pixel. Air around a head is no margin."""
+"""Least gray level of a margin's darkest pixel. The dark air around a head is no margin."""
 _LONGEST_TILE = 1.5
 """Least ratio of a strip's length to its width, and largest ratio of a tile's length to its width."""
 
@@ -65,7 +67,7 @@ def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _without_margins(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the image without bright margins of one gray level, because paper would hide the repetition."""
+    """Return the image without bright margins of one gray level, because a paper margin would hide the repetition."""
     for _ in range(2):  # once for the rows, once for the columns
         filled = np.flatnonzero((np.ptp(gray, axis=1) > _MOST_RANGE) | (gray.min(axis=1) < _LEAST_BRIGHT))
         gray = (gray[filled[0] : filled[-1] + 1] if filled.size else gray).T

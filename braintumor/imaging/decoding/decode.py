@@ -21,7 +21,7 @@ from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
     """Return the frames of a JPEG, PNG, TIFF, MR DICOM or NIfTI file, or a rejection. Thread-safe.
 
-    The content decides the format.
+    The first bytes decide the format, not the file's name. ``limits`` is ``Limits()`` by default.
 
     Raises:
         MemoryError: the machine is short of memory. The file is not the cause, because the limits bound its sizes.
@@ -37,7 +37,7 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
             decoded = _decode_as(kind, data, limits)
     except MemoryError:
         raise
-    except Exception as exc:  # decoders raise any error on bad bytes, and only its class cannot name a patient
+    except Exception as exc:  # bad bytes cause errors of any class, whose texts can name a patient
         return Rejection(RejectionReason.CORRUPT, f"{kind} decoder failed with {_class_name(exc)}")
     return decoded if isinstance(decoded, Rejection) else _check_blank(decoded) or _check_sheets(decoded) or decoded
 
@@ -78,7 +78,7 @@ def _check_blank(decoded: Decoded) -> Rejection | None:
 
 
 def _check_sheets(decoded: Decoded) -> Rejection | None:
-    """Return a rejection if most frames show several slices each. One frame of a volume may do so by chance."""
+    """Return a rejection if most frames show several slices each. One frame of a volume may look so by chance."""
     sheets = sum(is_contact_sheet(frame.pixels) for frame in decoded.frames)
     if 2 * sheets <= len(decoded.frames):
         return None

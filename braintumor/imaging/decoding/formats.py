@@ -76,18 +76,18 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "zstandard"),
     (257, b"ustar", "tar"),
 )
-"""Offset, bytes there, and name of each format. The first match counts.
+"""Offset in the file, bytes at this offset, and name of the format. The first match counts.
 
-A rejection names formats that are not scored.
+The list includes formats that are not scored, because a rejection names the file's format.
 """
 _BARE_GROUPS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
 """First bytes of a DICOM file without preamble: group 0008 or 0002 in little endian, or 0008 in big endian."""
 _LONGEST_FIRST_ELEMENT = 1024
-"""Most bytes of the first element's value. First elements are short: group length, character set or image type."""
+"""Largest size in bytes of the first element's value. It is short: a group length, character set or image type."""
 _ELEMENT_HEADER = struct.Struct("<HHI")
 """Group, element and length of an element in implicit little endian."""
 _MOST_EMPTY_ELEMENTS = 16
-"""Most elements without a value that ``_is_bare_dicom`` skips."""
+"""Largest number of elements without a value that ``_is_bare_dicom`` skips."""
 _EMPTY_PREAMBLE = bytes(128)
 _BEGINNING = 512
 """Number of first bytes that contain an empty preamble and all bytes that ``_is_bare_dicom`` reads."""
@@ -113,7 +113,10 @@ def sniff(data: bytes) -> str | None:
 
 
 def without_empty_preamble(data: bytes) -> bytes:
-    """Return the data without a preamble of 128 zero bytes and no ``DICM``, because pydicom would parse the zeros."""
+    """Return the data without its first 128 bytes if these are zeros and no ``DICM`` follows.
+
+    Otherwise pydicom would parse the zeros.
+    """
     end = len(_EMPTY_PREAMBLE)
     is_unmarked = data.startswith(_EMPTY_PREAMBLE) and data[end : end + 4] != b"DICM"
     return data[end:] if is_unmarked else data
@@ -122,8 +125,8 @@ def without_empty_preamble(data: bytes) -> bytes:
 def _is_bare_dicom(data: bytes) -> bool:
     """Return whether the data begins with a DICOM element: a known group, then a VR or a short, even length.
 
-    The first implicit element with a value decides, because an empty element proves little. Its tag must be in group
-    0008, and all tags in ascending order.
+    Without a VR, the first element with a value decides, because an empty element proves little. This element and the
+    empty elements before it must be in group 0008, with their tags in ascending order.
     """
     if data[:2] not in _BARE_GROUPS or len(data) < _ELEMENT_HEADER.size:
         return False

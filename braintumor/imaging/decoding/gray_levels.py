@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PERCENTILES = (0.5, 99.5)
-"""Percentiles that become black and white without a stated range. A few very bright pixels then darken no brain."""
+"""Percentiles that become black and white if the file states no range of values.
+
+With the highest value as white, a few very bright pixels would darken the brain.
+"""
 _WHITE, _WHITE_IN_16_BITS = 255, 0xFFFF
 _BITS_SHOWN = 8
 _SAMPLED = 2_000_000
-"""Most values that determine the range of several pages: every n-th value of each page."""
+"""Largest size of the sample that determines the common range of several pages: every n-th value of each page."""
 
 
 def is_gray(pixels: NDArray[Any]) -> bool:
-    """Return whether an image is (H, W), and not (H, W, 3)."""
+    """Return whether an image is gray (H, W), not color (H, W, 3)."""
     return pixels.ndim == 2  # noqa: PLR2004
 
 
@@ -32,16 +35,16 @@ def without_equal_channels(
 
 
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert gray or color of more than 8 bits without a stated range, such as a 16-bit PNG, to uint8.
+    """Convert an image of more than 8 bits, gray or color, to uint8.
 
-    An 8-bit image that was widened to 16 bits (v to 257 v or 256 v) is restored exactly. Others are scaled by
-    percentiles.
+    The file states no range of values to display. A 16-bit PNG is an example. An 8-bit image that was widened to 16
+    bits (v to 257 v or 256 v) is restored exactly. Other images are scaled by percentiles.
     """
     return stack_to_uint8([values])[0]
 
 
 def stack_to_uint8(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
-    """Convert the pages of one file to uint8 by one common range. The shapes of the pages may differ."""
+    """Convert the pages of one file to uint8, with one range of values for all pages. The pages may differ in shape."""
     narrowed = _without_widening(pages)
     if narrowed is not None:
         return narrowed
@@ -62,7 +65,7 @@ def _without_widening(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]] 
 
 
 def _common_range(pages: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Return the percentiles of the finite values of one page, or of a sample of several pages."""
+    """Return the values that become black and white: percentiles of one page, or of a sample of several pages."""
     step = math.ceil(sum(page.size for page in pages) / _SAMPLED) if len(pages) > 1 else 1
     sample = np.concatenate([page.ravel()[::step] for page in pages]) if len(pages) > 1 else pages[0]
     if sample.dtype.kind == "f":
@@ -73,13 +76,16 @@ def _common_range(pages: Sequence[NDArray[Any]]) -> tuple[float, float]:
 
 
 def displayed_range(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the 0.5th and 99.5th percentile, or the lowest and highest value if the percentiles are equal."""
+    """Return the values that become black and white: the 0.5th and 99.5th percentile.
+
+    If these are equal, return the lowest and highest value.
+    """
     low, high = np.percentile(values, _PERCENTILES)
     return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
 
 
 def color_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Convert RGB (H, W, 3) of ``bits`` bits per sample to uint8: to (H, W) if the channels are equal."""
+    """Convert RGB (H, W, 3) of ``bits`` bits per sample to uint8. Three equal channels become one, (H, W)."""
     shown = values if bits == _BITS_SHOWN else to_uint8(values / (2**bits - 1))
     red, green, blue = (np.ascontiguousarray(shown[..., channel], np.uint8) for channel in range(3))
     return without_equal_channels(red, green, blue)

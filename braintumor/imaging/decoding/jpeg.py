@@ -1,6 +1,7 @@
 """Check a JPEG file before Pillow decodes it, because Pillow hides the warnings of its decoder.
 
-The check reads the file's segments, counts its scans, and decodes a copy in libjpeg-turbo's strict mode.
+The check reads the file's segments, counts its scans, and decodes a copy in libjpeg-turbo's strict mode. In this
+module, a scan is a part of the compressed image data (ITU-T T.81). A frame is an image with its header.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ _READ_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _ARITHMETIC_FRAMES, _PROGRESSIVE = {0xC9, 0xCA}, {0xC2, 0xCA}
 _TABLES = {_DQT, _DRI, _DHT, _ARITHMETIC_TABLES}
 _MOST_SCANS = 100
-"""Most scans of an image. Encoders write about 10. Each scan is a pass over the whole image, so 24,000 take minutes."""
+"""Most scans allowed in an image. Encoders write about 10. Each is a pass over the image, so 24,000 take minutes."""
 _MOST_SCANNED_PIXELS = 1_000_000_000
 """Largest product of pixels and scans. The largest allowed image may have 20 scans."""
 _CUT = 2
-"""Number of bytes that a test removes from the last scan. The decoder must then warn."""
+"""Number of bytes that ``_damage`` removes from the last scan as a test. The decoder must then warn."""
 _CMYK = 4
 
 
@@ -42,7 +43,7 @@ class _Segment(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """The segments of a JPEG file's first image: frame, tables and scans, in the file's order.
+    """The segments of a JPEG file's first image: frame header, tables and scans, in the file's order.
 
     ``is_ended`` says whether the end marker was found.
     """
@@ -63,7 +64,10 @@ class Structure:
 
 
 def read_structure(data: bytes) -> Structure:
-    """Return the structure of a JPEG file's first image. Reading ends at one scan more than allowed."""
+    """Return the structure of a JPEG file's first image.
+
+    The function stops after one scan more than allowed, because ``refuse_scans`` then rejects the file.
+    """
     segments: list[_Segment] = []
     scans, at, is_ended = 0, len(_START), False
     while scans <= _MOST_SCANS and (match := _MARKER.search(data, at)):
@@ -85,7 +89,10 @@ def read_structure(data: bytes) -> Structure:
 
 
 def refuse_kind(structure: Structure) -> Rejection | None:
-    """Return a rejection for a kind of JPEG (marker, bits per sample) that Pillow does not decode, else ``None``."""
+    """Return a rejection for a kind of JPEG that Pillow does not decode, else ``None``.
+
+    The marker of the frame header and the bits per sample determine the kind.
+    """
     frame = structure.frame
     if frame is None:
         return None
@@ -127,7 +134,7 @@ def find_damage(structure: Structure) -> Rejection | None:
 
 
 def _damage(structure: Structure) -> str:
-    """Return a sign that the image data was changed after encoding, or an empty text."""
+    """Return a text that says how the image data was damaged after encoding, or an empty text."""
     assert structure.frame is not None
     warning = _warning(structure)
     if warning.startswith("Corrupt JPEG data"):
@@ -162,7 +169,7 @@ def _is_complete(structure: Structure) -> bool:
 
 
 def _warning(structure: Structure, *, cut: int = 0) -> str:
-    """Return libjpeg-turbo's warning on the image, or an empty text, after removing ``cut`` bytes of its last scan."""
+    """Return libjpeg-turbo's warning on the image without the last ``cut`` bytes of its last scan, or an empty text."""
     frame = structure.frame
     assert frame is not None
     colorspace = "CMYK" if structure.data[frame.start + 7] == _CMYK else "GRAY"

@@ -1,4 +1,4 @@
-"""Distinguish masks and label maps from images. Their voxels are numbers of regions and show no anatomy."""
+"""Distinguish masks and label maps from images. The voxels of a label map are numbers of regions, not intensities."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_LABELS = 256
-"""Most different values of a label map. Atlases of the brain have up to about 200 labels."""
+"""Largest number of different values in a label map. Atlases of the brain have up to about 200 labels."""
 _FEW_LABELS, _LARGEST_OF_FEW = 16, 255
-"""Limits for a label map with few labels: at most 16 labels, none above 255. Larger values are intensities."""
+"""A label map of at most 16 labels has no label above 255. Larger values are intensities of an image."""
 _SAME_AS_NEIGHBOR = 0.6
-"""Least share of foreground voxels that equal the next voxel: 0.6 to 0.95 in label maps, below 0.3 in images."""
+"""Least share of a label map's foreground voxels that equal the next voxel.
+
+Label maps have shares from 0.6 to 0.95, images below 0.3.
+"""
 _SAMPLED = 100_000
 
 
@@ -34,7 +37,7 @@ def is_label_map(voxels: NDArray[Any]) -> bool:
 
 
 def _same_as_neighbor(voxels: NDArray[Any], axis: int) -> float:
-    """Return the share of neighbors along an axis that are equal. Pairs of zeros do not count."""
+    """Return the share of pairs of neighbors along an axis that have equal values. Pairs of zeros do not count."""
     along = np.moveaxis(voxels, axis, 0)
     one, other = along[1:], along[:-1]
     is_seen = (one != 0) | (other != 0)

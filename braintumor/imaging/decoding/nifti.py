@@ -2,8 +2,9 @@
 
 The frames are the slices of the first volume, in radiological view. If voxels are clearly longer along one axis, the
 slices are perpendicular to it. All other volumes give axial slices. Axial slices are numbered from the feet up, coronal
-slices from back to front, sagittal slices from left to right. Without an orientation, the first axis points to the
-patient's left (nibabel's default). Header texts (``descrip``, ``aux_file``, ``intent_name``) are never read.
+slices from back to front, sagittal slices from left to right. If the header states no orientation, the first axis
+points to the patient's left (nibabel's default). Header texts (``descrip``, ``aux_file``, ``intent_name``) are never
+read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from braintumor.imaging.decoding.types import Decoded, Frame, Limits, check_size
 
 _GZIP = b"\x1f\x8b"
 _MOST_MEMBERS = 4096
-"""Most gzip members of a file. Block-compressed files have a member every 64 KiB, 2,048 for the largest volume."""
+"""Largest number of gzip members in a file. Block-compressed files have a member every 64 KiB.
+
+The largest volume allowed then has 2,048 members.
+"""
 _PIECE = 16 * 1024
 """Number of compressed bytes that are decompressed at once."""
 _HEADERS: dict[bytes, type[Any]] = {b"n+1\0": Nifti1Header, b"n+2\0": Nifti2Header}
@@ -39,11 +43,11 @@ _HEADER_BYTES = 540
 _LABEL_INTENTS = {1002, 1005}
 """NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME."""
 _READ_KINDS = "iuf"
-"""numpy's kinds of voxels with one real number each: no color, no complex numbers."""
+"""numpy's kinds of data types for voxels with one real number each, not with colors or complex numbers."""
 _SLACK = 64 * 1024
-"""Most bytes that are decompressed after the volume, to reach the checksum of a file with one volume."""
+"""Largest number of bytes to decompress after the volume, to reach the checksum of a file with one volume."""
 _SAMPLED = 2_000_000
-"""Most voxels that determine the percentiles of a volume: every n-th voxel along each axis."""
+"""Largest sample of voxels that determines the percentiles of a volume: every n-th voxel along each axis."""
 
 
 class _TooManyMembersError(Exception):
@@ -51,9 +55,10 @@ class _TooManyMembersError(Exception):
 
 
 def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """Return the slices of a file's first volume or a rejection, or ``None`` for a gzip file that is not NIfTI.
+    """Return the slices of a file's first volume, or a rejection. Return ``None`` for a gzip file that is not NIfTI.
 
-    Sizes are checked before the volume is decompressed, then at most 64 KiB more, to reach the checksum.
+    The function checks all sizes before it decompresses the volume. It decompresses at most 64 KiB after the volume, to
+    reach the checksum.
     """
     try:
         return _decode_file(data, limits)
@@ -79,7 +84,7 @@ def _decode_file(data: bytes, limits: Limits) -> Decoded | Rejection | None:
 def _start(data: bytes, length: int) -> bytes:
     """Return the first ``length`` bytes of a file, or all bytes if there are fewer. A gzipped file is decompressed.
 
-    Raises ``zlib.error`` if the data is damaged, or ``_TooManyMembersError``.
+    Raises ``zlib.error`` if the data is damaged, and ``_TooManyMembersError`` if there are too many gzip members.
     """
     if data[:2] != _GZIP:
         return data[:length]

@@ -14,7 +14,10 @@ _NEVER = 100
 """Error level above nibabel's highest fault level, so that nibabel's checks repair and never raise."""
 _AXIAL = 2
 _CLEARLY_LONGER = 1.5
-"""Least ratio of the longest voxel side to the second longest. Slices that are so thick are shown as acquired."""
+"""Least ratio of the longest voxel side to the second longest at which slices are perpendicular to the longest side.
+
+Such thick slices are shown as the scanner acquired them.
+"""
 
 
 class Geometry(NamedTuple):
@@ -98,7 +101,7 @@ def _geometry(lengths: NDArray[np.float64], turned: NDArray[np.float64], shape: 
 
 
 def _slice_axis(spacing: list[float], shape: tuple[int, ...]) -> int:
-    """Return the axis across a single slice, else the axis with clearly the longest voxels, else the axial axis."""
+    """Return the only axis with one voxel, else the axis with clearly the longest voxels, else the axial axis."""
     single = [axis for axis in range(3) if shape[axis] == 1]
     if len(single) == 1:
         return single[0]

@@ -1,4 +1,4 @@
-"""Resample images to square pixels. JPEG, PNG and TIFF images keep their pixels: docs/decisions/0035."""
+"""Resample DICOM and NIfTI images to square pixels. Other images keep their pixels (docs/decisions/0035)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ Spacing = tuple[float, float]
 
 SQUARE: Spacing = (1.0, 1.0)
 _THIN, _LONGEST_STRETCH = 1.01, 10.0
-"""Ratios of a pixel's sides: below the first they count as equal, above the second the header is wrong."""
+"""Ratios of a pixel's longer side to its shorter side. Below the first ratio, the sides count as equal.
+
+Above the second ratio, the header is wrong.
+"""
 
 
 def usable_spacing(width: float, height: float) -> Spacing | None:
-    """Return the width and height of a pixel, or ``None`` if these are impossible."""
+    """Return width and height of a pixel, or ``None`` if they are not positive or their ratio is too large."""
     if not (math.isfinite(width) and math.isfinite(height)) or min(width, height) <= 0:
         return None
     return (width, height) if max(width, height) / min(width, height) <= _LONGEST_STRETCH else None
 
 
 def square_size(columns: int, rows: int, spacing: Spacing) -> tuple[int, int]:
-    """Return columns and rows with square pixels. The longer side of the pixels is stretched, so proportions stay."""
+    """Return the columns and rows of an image after it is resampled to square pixels.
+
+    The image is stretched along the longer side of its pixels, which keeps the proportions of the anatomy.
+    """
     unit = min(spacing)
     if max(spacing) / unit < _THIN:
         return columns, rows
@@ -32,7 +38,7 @@ def square_size(columns: int, rows: int, spacing: Spacing) -> tuple[int, int]:
 
 
 def with_square_pixels(pixels: NDArray[np.uint8], spacing: Spacing) -> NDArray[np.uint8]:
-    """Resample an image (H, W) or (H, W, 3) to square pixels."""
+    """Resample an image (H, W) or (H, W, 3), whose pixels have the width and height ``spacing``, to square pixels."""
     rows, columns = pixels.shape[:2]
     size = square_size(columns, rows, spacing)
     if size == (columns, rows):

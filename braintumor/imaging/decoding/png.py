@@ -17,10 +17,11 @@ _LONGEST_TEXT = 64 * 1024
 
 
 def read_chunks(data: bytes) -> tuple[bytes, RejectionReason | None]:
-    """Return a PNG file with only the chunks that the image needs, and the reason of damage or ``None``.
+    """Return a PNG file with only the chunks that the image needs, and the kind of damage or ``None``.
 
-    The result ends at IEND. Texts and color profiles are omitted, because Pillow refuses the whole file for a large or
-    damaged one. An ancillary chunk with a wrong checksum (W3C PNG 5.3) is omitted too, as libpng does.
+    The returned file ends at the chunk IEND. Color profiles are omitted, because Pillow refuses the whole file if one
+    of them is large or damaged. Texts are omitted for the same reason, except short texts with the orientation. An
+    ancillary chunk with a wrong checksum (W3C PNG 5.3) is omitted too, as libpng does.
     """
     parts, at, kind = [data[:_SIGNATURE_BYTES]], _SIGNATURE_BYTES, b""
     damage = None

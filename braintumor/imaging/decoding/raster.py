@@ -27,15 +27,16 @@ _DEEP_MODES = {"I", "I;16", "I;16B", "I;16L"}
 _END_OF_JPEG = b"\xff\xd9"
 _GRAY_ALPHA = "LA;16B"
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-"""The opposite byte order. A raw mode's last letter decides which byte of 16 bits Pillow keeps."""
+"""Byte orders and their opposites. The last letter of Pillow's raw mode decides which byte of 16 bits Pillow keeps."""
 _WITH_ALPHA = (2, 4)
 """Numbers of samples per pixel whose last sample is alpha."""
 
 
 def decode_raster(data: bytes, kind: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
-    """Return the frame of a JPEG or PNG file, gray or RGB, in the orientation that EXIF states, or a rejection.
+    """Return the frame of a JPEG or PNG file, gray or RGB, upright as EXIF states, or a rejection.
 
-    The size in the header is checked first. Further images of a JPEG are thumbnails. An animated PNG is rejected.
+    The size in the header is checked first. Further images in a JPEG file are ignored, because they are thumbnails. An
+    animated PNG is rejected.
     """
     return _decode_jpeg(data, limits) if kind == "jpeg" else _decode_png(data, limits)
 
@@ -96,9 +97,10 @@ def _decode(image: Image.Image, kind: Literal["jpeg", "png"]) -> Decoded | Rejec
 
 
 def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejection:
-    """Return the frame of a PNG of 16 bits per sample in color or gray with alpha, or a rejection.
+    """Return the frame of a PNG with 16 bits per sample, in color or gray with alpha, or a rejection.
 
-    ``open_image`` opens the unloaded image, several times. The brightness is that of a gray PNG of 16 bits.
+    ``open_image`` opens the image without decoding it, and is called several times. Samples are converted to 8 bits in
+    the same way as those of a gray PNG.
     """
     with open_image() as image:
         transparent = image.info.get("transparency")
@@ -128,7 +130,7 @@ def _damage_on_load(image: Image.Image) -> RejectionReason | None:
 
 
 def is_deep_color(image: Image.Image) -> bool:
-    """Return whether an unloaded image has 16 bits per sample, of which Pillow would keep only 8."""
+    """Return whether an image that is not decoded yet has 16 bits per sample. Pillow would keep only 8 of them."""
     return image.mode not in _DEEP_MODES and any(";16" in _raw_mode(tile.args) for tile in _tiles(image))
 
 
@@ -193,8 +195,8 @@ def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
     """Convert Pillow's image to uint8 (H, W) or (H, W, 3). Transparency becomes black.
 
-    RGB with equal channels becomes gray, as 98% of the JPEGs in the SARTAJ dataset. Gray needs half the time
-    afterwards, and gives the same model input and ``pixel_sha256``.
+    RGB with equal channels becomes gray. 98% of the JPEGs in the SARTAJ dataset are such images. The later steps take
+    half the time for gray, with the same model input and ``pixel_sha256``.
     """
     if image.mode in _DEEP_MODES:
         return deep_to_uint8(np.asarray(image))

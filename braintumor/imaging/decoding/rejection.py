@@ -1,4 +1,4 @@
-"""Define the reasons for which a file cannot be scored. Bad input is a result, not an error."""
+"""Define the reasons for which a file cannot be scored. A bad file gives a ``Rejection`` as result, not an error."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType: a thumbnail, and a transparency mask."""
 _UNCOMPRESSED = 1
 _METAMORPH_PLANES = 33629
-"""Tag whose number of values is the number of planes after a MetaMorph directory."""
+"""TIFF tag of MetaMorph. Its number of values is the number of images that belong to one directory."""
 
 
 def decode_tiff(data: bytes, limits: Limits) -> Decoded | Rejection:
@@ -37,7 +37,7 @@ def decode_tiff(data: bytes, limits: Limits) -> Decoded | Rejection:
 
 
 def _reject_unreadable(data: bytes) -> Rejection:
-    """Return the reason for which no page is readable: the first directory is beyond the end, or damaged."""
+    """Return a rejection for a file without a readable page. Its first directory is beyond the end, or damaged."""
     place = data[8:16] if b"+" in data[2:4] else data[4:8]
     directory = int.from_bytes(place, "little" if data[:2] == b"II" else "big")
     if directory + 2 > len(data):
@@ -46,7 +46,7 @@ def _reject_unreadable(data: bytes) -> Rejection:
 
 
 def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection:
-    """Return the directories of the pages to decode, or the reason of a rejection."""
+    """Return tifffile's descriptions of the pages to decode, or a rejection."""
     pages: list[Any] = []
     offsets: set[int] = set()
     for number in count():

@@ -49,9 +49,10 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """The samples of a page, (H, W), (H, W, 1) or (H, W, 3). uint8 is displayed unchanged, any other type by a range.
+    """The samples of a page, (H, W), (H, W, 1) or (H, W, 3).
 
-    ``is_inverted`` says that low values are white.
+    uint8 samples are displayed unchanged. Samples of any other type are later scaled to 8 bits. ``is_inverted`` says
+    that low values are white.
     """
 
     values: NDArray[Any]
@@ -134,7 +135,10 @@ class PageReader:
         return None
 
     def _in_two_passes(self, page: Any) -> Samples | None:
-        """Return color of 16 bits per sample in a compression that only Pillow decodes, or ``None``."""
+        """Return the samples of a color page of 16 bits per sample, or ``None`` if Pillow cannot read them.
+
+        The page has a compression that only Pillow decodes.
+        """
 
         def open_page() -> Any:
             image: Any = Image.open(io.BytesIO(self._data), formats=["TIFF"])
@@ -161,7 +165,7 @@ def _is_found(image: Any, page: Any) -> bool:
 
 
 def _is_usual(page: Any) -> bool:
-    """Return whether the reader tries Pillow first: 8 bits, 16 bits in gray, or a color space such as CMYK."""
+    """Return whether the reader tries Pillow first. It does for 8 bits, gray of 16 bits, and color spaces like CMYK."""
     if page.dtype is None or page.dtype in _SMALL_KINDS:
         return True
     if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
@@ -170,7 +174,7 @@ def _is_usual(page: Any) -> bool:
 
 
 def _in_native_order(tile: Any) -> Any:
-    """Return a tile's arguments with the raw mode in the machine's byte order, to which libtiff converts numbers."""
+    """Return a tile's arguments, with the raw mode in the machine's byte order if libtiff converts to that order."""
     mode = tile.args if isinstance(tile.args, str) else tile.args[0]
     if tile.codec_name != "libtiff" or mode not in _NATIVE_ORDER:
         return tile.args

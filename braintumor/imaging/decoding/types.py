@@ -20,10 +20,14 @@ class Limits:
     """Limits of a file. Decoders compare the header with the limits before they decode any pixel.
 
     Attributes:
-        max_bytes: most bytes of the file, and of a deflated DICOM file after inflation.
-        max_volume_bytes: most bytes of a NIfTI file up to the end of its first volume, after inflation.
-        max_pixels: most pixels of all frames together.
-        max_scored_frames: most frames that are scored, evenly spaced. More frames do not reject the file.
+        max_bytes: largest size in bytes of the file, and of a deflated DICOM file after decompression.
+        max_volume_bytes: largest size in bytes of a NIfTI file up to the end of its first volume, and of a TIFF page.
+            Both are sizes after decompression.
+        max_pixels: largest number of pixels of all frames together.
+        max_frames: largest number of frames. A file with more frames is rejected.
+        min_side: least width and height of a frame in pixels.
+        max_scored_frames: largest number of frames that are scored, evenly spaced. A file with more frames is not
+            rejected.
     """
 
     max_bytes: int = 64 * 1024 * 1024
@@ -57,7 +61,7 @@ class Decoded:
     """The decoded frames of a file.
 
     ``frames`` are those to score, at least one, in ascending order of index. ``frame_count`` counts all frames of the
-    file. ``attributes`` are from ``dicom_attributes``.
+    file. ``dicom`` and ``attributes`` are only for DICOM. ``dicom_attributes`` returns the attributes.
     """
 
     format: Format
@@ -68,7 +72,7 @@ class Decoded:
 
     @property
     def pixel_sha256(self) -> str:
-        """Return the sha256 of shapes and gray pixels of all frames to score. Equal in any format for equal pixels."""
+        """Return the sha256 of shapes and gray pixels of all frames to score, equal for equal pixels in any format."""
         digest = sha256()
         for frame in self.frames:
             pixels = frame.pixels

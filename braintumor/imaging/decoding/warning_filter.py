@@ -3,7 +3,8 @@
 Snapshots and training decode in threads of the worker. ``warnings.catch_warnings`` is not thread-safe, because it saves
 and restores one global list. So this module adds one filter, for the decoders' modules only, and never replaces the
 list. The last thread to leave removes the filter. A thread that leaves its own ``catch_warnings`` during a decoding
-removes the filter until the next decoding. pydicom's ``reading_validation_mode`` covers only validation.
+removes the filter until the next decoding. pydicom's setting ``reading_validation_mode`` would not be enough, because
+it covers only validation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LOGGERS = (
     "pylibjpeg.utils",
     "tifffile",
 )
-"""All loggers by name, because a logger's filter does not apply to its descendants."""
+"""All loggers of the decoders, each by its name, because a logger's filter does not apply to its descendants."""
 
 
 def _drop(_record: logging.LogRecord) -> bool:

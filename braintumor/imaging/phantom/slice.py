@@ -5,7 +5,8 @@ all three tumors. Three random streams, derived from the phantom's seed, give th
 a tumor phantom and the normal phantom of the same seed are equal outside the lesion's mask.
 
 Lengths are in head units: 1 is half the head's long axis, 0.42 to 0.46 of the canvas's longer side. ``x`` grows to the
-right, ``y`` to the back of the head. Both start at the head's center and rotate with it. Signal is 0 (air) to about 1.
+right, ``y`` to the back of the head. Both are 0 at the head's center and rotate with the head. Signal is 0 (air) to
+about 1.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from braintumor.labels import CLASSES, TumorClass
 
 Field: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
-Layer: TypeAlias = tuple[Field | np.float32, Field]  # signal to paint, opacity: exactly 0 outside the mask
+Layer: TypeAlias = tuple[Field | np.float32, Field]  # signal to paint, and its opacity, exactly 0 outside the mask
 
 _ANATOMY, _LESION, _NOISE, _ORDER, _CLASS = range(5)
 SEEDS_PER_SET = 1_000_000
-"""Number of phantom seeds per base seed: the lower half for labeled sets, the upper half for unlabeled ones."""
+"""Number of phantom seeds per base seed. Labeled sets use the lower half, unlabeled sets the upper half."""
 _EXTENSIONS = ("dcm", *("png",) * 6, *("jpg",) * 13)
-_WINDOW = (2040.5, 4081.0)  # center and width that take a stored value of 16 * p back to the 8-bit p
+_WINDOW = (2040.5, 4081.0)  # center and width of the DICOM window that shows a stored 16 * p as the gray level p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Phantom:
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
-    """The slice before lesion and noise. Every field has the shape (H, W) of the canvas."""
+    """The slice without lesion and noise. Every field has the shape (H, W) of the canvas."""
 
     x: Field
     y: Field
@@ -61,8 +62,8 @@ class _Head:
 def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
     """Draw one phantom. The same arguments always give the same phantom.
 
-    ``size`` is the nominal side in pixels. Two of five canvases are square. Others have sides of 0.72 to 1.15 times
-    ``size``. The seed also determines the canvas's aspect.
+    ``size`` is the nominal side of the canvas in pixels. The seed determines the shape of the canvas. Two of five
+    canvases are squares of side ``size``. The others have sides of 0.72 to 1.15 times ``size``.
     """
     head = _draw_head(np.random.default_rng([seed, _ANATOMY]), size)
     signal, mask = head.signal, np.zeros(head.signal.shape, np.bool_)
@@ -88,12 +89,12 @@ def _seed_of(name: str) -> int:
 
 
 def _length(x: Field, y: Field) -> Field:
-    """Return the length of the vector (x, y), several times faster than ``np.hypot`` with its overflow protection."""
+    """Return the lengths of the vectors (x, y), several times faster than ``np.hypot``, which prevents overflow."""
     return np.asarray(np.sqrt(x * x + y * y), np.float32)
 
 
 def _interpolate(knots: Field, length: int) -> Field:
-    """Interpolate (cells + 3, N) knots by a uniform cubic B-spline to (length, N).
+    """Return ``length`` points (length, N) on the uniform cubic B-spline with the knots (cells + 3, N).
 
     The function uses no BLAS, so that every machine gives the same bits.
     """
@@ -119,7 +120,7 @@ def _ramp(value: NDArray[np.floating[Any]], start: float, stop: float) -> Field:
 def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0) -> Field:
     """Return the elliptic distance (H, W) of head coordinates (H, W) from ``at``: below 1 inside, 1 on the border.
 
-    ``radii`` are the half axes of the ellipse in head units, ``tilt`` is its rotation in radians.
+    ``at`` is the center of the ellipse, ``radii`` are its half axes in head units. ``tilt`` is its rotation in radians.
     """
     c, s = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     u, v = x - np.float32(at[0]), y - np.float32(at[1])
@@ -129,7 +130,7 @@ def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float
 def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, ...]) -> Field:
     """Return 1 plus a random sum (H, W) of the harmonics 2, 3, ... of the angle around (0, 0).
 
-    ``amounts`` are the greatest amplitudes of the harmonics.
+    ``amounts`` are the greatest amplitudes of the harmonics. A distance divided by the result has a wavy outline.
     """
     radius = _length(x, y) + np.float32(1e-6)
     cos, sin = x / radius, y / radius
@@ -158,7 +159,7 @@ def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
 
 
 def _draw_head(rng: np.random.Generator, size: int) -> _Head:
-    """Return the slice before lesion and noise: anatomy, contrast and coil."""
+    """Return the slice without lesion and noise: anatomy, contrast and the receive coil's bias."""
     x, y = _grid(rng, size)
     narrow = np.float32(rng.uniform(0.76, 0.86))
     radius = _length(x / narrow, y) / _ripple(rng, x, y, (0.02, 0.012, 0.008))
@@ -224,7 +225,7 @@ def _vessels(rng: np.random.Generator, side: Field, y: Field, brain: Field) -> F
 
 
 def _skull(rng: np.random.Generator, x: Field, radius: Field) -> Field:
-    """Return the signal outside the brain (H, W): air, scalp fat, dark tables, brighter marrow."""
+    """Return the signal outside the brain (H, W): air, scalp fat, the skull's dark bone and its brighter marrow."""
     scalp = np.float32(rng.uniform(0.62, 0.82)) * (1 + np.float32(0.08) * _smooth_noise(rng, x.shape, 24))
     bone, marrow = np.float32(rng.uniform(0.05, 0.10)), np.float32(rng.uniform(0.15, 0.4))
     outer = _ramp(radius, 1.01, 0.99) * _ramp(radius, 0.935, 0.955)
@@ -307,10 +308,11 @@ def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
 def write_dataset(
     folder: Path, *, per_class: int, seed: int, progress: Callable[[int], None] | None = None
 ) -> list[Path]:
-    """Write a labeled set as ``FOLDER/<class>/phantom-<seed>.{jpg,png,dcm}``, with the same bytes each time.
+    """Write a labeled set of phantoms as ``FOLDER/<class>/phantom-<seed>.{jpg,png,dcm}``, and return the paths.
 
-    The i-th phantom of every class has the same format and color mode, so neither depends on the class. A class has at
-    most 125,000 phantoms. No two base seeds share a phantom. ``progress`` receives the number of files written so far.
+    The same arguments always give the same bytes. The i-th phantom of every class has the same format and color mode,
+    so neither depends on the class. A class has at most 125,000 phantoms. ``seed`` is the base seed, and no two base
+    seeds share a phantom. ``progress`` receives the number of files written so far.
 
     Raises:
         DatasetError: ``per_class`` or ``seed`` is out of range.
@@ -327,10 +329,10 @@ def write_dataset(
 
 
 def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
-    """Write scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``. No name states the class.
+    """Write ``count`` scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``. No name states the class.
 
-    The scans share no phantom with any labeled set. ``unlabeled_class`` returns the class of a file. A ``count`` or
-    ``seed`` out of range raises ``DatasetError``.
+    ``seed`` is the base seed. The scans share no phantom with any labeled set. ``unlabeled_class`` returns the class of
+    a file. A ``count`` or ``seed`` out of range raises ``DatasetError``.
     """
     _check("count", count, seed, most=SEEDS_PER_SET // 2)
     first = seed * SEEDS_PER_SET + SEEDS_PER_SET // 2
@@ -370,7 +372,10 @@ def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
 
 
 def _dicom(phantom: Phantom) -> pydicom.Dataset:
-    """Return the phantom as a single-frame MR image: Explicit VR Little Endian, 12 of 16 bits, one study each."""
+    """Return the phantom as a single-frame MR image in Explicit VR Little Endian, in a study of its own.
+
+    The pixels have 12 stored bits of 16 allocated bits.
+    """
 
     def uid(kind: str) -> str:
         return str(generate_uid(entropy_srcs=["braintumor phantom", kind, str(phantom.seed)]))

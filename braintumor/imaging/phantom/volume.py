@@ -1,7 +1,7 @@
-"""Draw phantoms of many frames: a head of slices as NIfTI or as a multi-frame MR object, without patient data.
+"""Draw phantom volumes of many slices, as NIfTI or as a multi-frame DICOM MR object, without patient data.
 
-The middle slice is a phantom. Toward both ends the same slice shrinks, and the outer slices show air. Such a volume
-does not model anatomy. It serves to test readers, orientation and the selection of slices.
+The middle slice is a phantom. Toward both ends of the volume the same slice shrinks, and the outer slices show air.
+Such a volume does not model anatomy. It serves to test readers, orientation and the selection of slices.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from braintumor.labels import TumorClass
 _END_OF_HEAD = 0.8
 """Distance from the middle slice to the end of the head, as a share of half the volume's height."""
 _WINDOW = (127.5 * 16, 255.0 * 16)
-"""Center and width, of function LINEAR_EXACT, that map 16 * p to the 8-bit p."""
+"""Center and width of the DICOM window (function LINEAR_EXACT) that shows 16 * p as the gray level p."""
 
 
 def draw_volume(label: TumorClass, *, seed: int, slices: int = 24, size: int = 96) -> NDArray[np.uint8]:
@@ -52,7 +52,10 @@ def as_nifti(volume: NDArray[np.uint8], *, axes: str = "RAS", is_gzipped: bool =
 
 
 def as_enhanced_mr(volume: NDArray[np.uint8], *, seed: int, windows: bool = True) -> bytes:
-    """Return slices (slices, H, W) of ``draw_volume`` as an enhanced MR object in Explicit VR Little Endian."""
+    """Return slices (slices, H, W) of ``draw_volume`` as an enhanced MR object in Explicit VR Little Endian.
+
+    ``seed`` determines the DICOM identifiers. ``windows`` says whether each frame states its window.
+    """
 
     def uid(kind: str) -> str:
         return str(generate_uid(entropy_srcs=["braintumor phantom volume", kind, str(seed)]))

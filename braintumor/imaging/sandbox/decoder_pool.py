@@ -8,10 +8,10 @@
         if isinstance(result, Rejection): ...
         else: result.scan.pixels, result.pixel_sha256
 
-If the process of a file fails, the pool retries the file in a new process. After a possible memory shortage, the pool
-pauses all other processes during the retry. The other processes can be the cause. A slow file stops no other file.
-docs/decisions/0025 gives the reasons for processes and for the limits. The pool isolates crashes. It is not a security
-sandbox.
+If the process that decodes a file fails, the pool retries the file in a new process. After a possible memory shortage,
+the pool pauses all other processes during the retry, because they can be the cause. A slow file does not stop the other
+processes. docs/decisions/0025 gives the reasons for processes and for the limits. The pool isolates crashes. It is not
+a security sandbox.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _MOST_FAILURES = {
     RejectionReason.DECODER_TIMEOUT: 2,
     RejectionReason.DECODER_OUT_OF_MEMORY: 2,
 }
-"""Number of failures of one kind that rejects a file.
+"""Number of failures of one kind after which the pool rejects a file.
 
-Crashes have a higher number, because other programs may kill a process.
+The number is higher for crashes, because other programs may kill a process.
 """
 _MOST_PROCESSES = 4
-"""Most processes of a pool. Each process decodes about a hundred files per second, which is more than a CPU scores."""
+"""Largest number of processes in a pool by default. One process decodes about 100 files/s, more than a CPU scores."""
 _DECODE = "braintumor.imaging.decoding.decode:decode"
 _CLOSE_SECONDS = 10.0
-"""Seconds to wait for each slot. A thread returns its slot to the pool as soon as the slot's process is killed."""
+"""Seconds that ``close`` waits for each slot. A thread returns its slot as soon as the slot's process is killed."""
 _STARTS = 3
 
 
@@ -153,7 +153,7 @@ class DecoderPool:
             if failures[result] == _MOST_FAILURES[result]:
                 return Rejection(result, self._detail(result, end))
             is_memory_short = result is RejectionReason.DECODER_OUT_OF_MEMORY or (
-                result is RejectionReason.DECODER_CRASHED and end == signal.SIGKILL.name  # as the kernel kills
+                result is RejectionReason.DECODER_CRASHED and end == signal.SIGKILL.name  # as the OOM killer does
             )
 
     @contextmanager
@@ -237,7 +237,7 @@ class _Slot:
                 self._process = self._start()
 
     def kill(self) -> None:
-        """Kill the process, even if another thread waits for its reply. That thread releases its resources."""
+        """Kill the process, even if another thread waits for its reply. That thread then closes the process's files."""
         with self._starting:
             if self._process is not None:
                 self._process.kill()
@@ -295,7 +295,9 @@ def _close(
 ) -> None:
     """End every decoder process and wait for its end.
 
-    A thread that waits for a reply gets an error and first returns its slot.
+    A thread that waits for a reply first returns its slot, and then raises an error. ``free`` and ``exclusive`` are the
+    pool's queue of free slots and its lock for a retry without other processes. ``pid`` is the process that started the
+    pool.
     """
     if pid != os.getpid():  # a forked process did not start these processes
         return

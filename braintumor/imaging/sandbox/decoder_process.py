@@ -16,25 +16,28 @@ from braintumor.imaging.sandbox import decoder_worker
 from braintumor.imaging.sandbox.reply import ReplyError, is_ready, read_reply
 
 _ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
-"""Variables that a decoder process inherits. They contain no secret, because files of unknown origin may attack it."""
+"""Environment variables that a decoder process inherits. They hold no secret, because a hostile file may read them."""
 _DECODER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(4 * 1024**2),
     "MALLOC_TRIM_THRESHOLD_": str(16 * 1024**2),
 }
-"""Variables that limit a decoder process to one thread, and let glibc keep up to 16 MiB for the next file.
+"""Environment variables that limit a decoder process to one thread. glibc may keep up to 16 MiB for the next file.
 
 By default glibc maps new memory for each large array, which costs 244 page faults per JPEG.
 """
 _LARGEST_KEPT_FILE = 1024**2
-"""Most bytes that the shared file keeps after a request. A larger shared file is emptied, to free its memory."""
+"""Largest size in bytes that the shared file keeps after a request. A larger file is emptied, to free its memory."""
 _START_SECONDS = 60.0
 _INVALID_REPLY = "an invalid reply"
 
 
 class DecoderProcess:
-    """A running decoder process. File bytes pass through a shared file in memory, short messages through a socket."""
+    """A running decoder process. File bytes pass through a shared file in memory, short messages through a socket.
+
+    ``memory`` and ``decode`` are the arguments of ``DecoderPool``.
+    """
 
     def __init__(self, *, memory: int, decode: str) -> None:
         self._is_ready = False
@@ -106,11 +109,11 @@ class DecoderProcess:
         return RejectionReason.DECODER_CRASHED
 
     def kill(self) -> None:
-        """Kill the process. The thread that uses the process releases its resources."""
+        """Kill the process. The thread that uses the process must still call ``end``, which closes the shared file."""
         self._popen.kill()
 
     def end(self) -> str:
-        """Kill the process if it runs, wait for its end, and return the fault, signal or exit code that ended it."""
+        """Kill the process if it still runs, and return what ended it: an invalid reply, a signal or an exit code."""
         self._popen.kill()
         code = self._popen.wait()
         self._close()

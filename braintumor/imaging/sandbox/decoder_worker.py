@@ -1,7 +1,8 @@
 """Run a decoder process: ``python -m braintumor.imaging.sandbox.decoder_worker``. Only ``decoder_process`` starts it.
 
-A shared file brings the bytes of a file to the process, and the prepared frames back. Requests and replies are small
-JSON texts that pass through a socket, each after its length. The module ``reply`` checks the replies in the worker.
+The parent process writes the bytes of a file to a shared file in memory. The decoder process writes the prepared frames
+to the same shared file. Requests and replies are small JSON texts that pass through a socket, each after its length.
+The parent process checks the replies with the module ``reply``.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ _IMPORTED = (
     "braintumor.imaging.decoding.dicom.reader",
     "scipy.sparse.csgraph",
 )
-"""Modules of the usual decoders and of text detection. The process imports them at its start, before any file comes."""
+"""Modules of the usual decoders and of text detection. The process imports them at its start, before the first file."""
 
 MOST_HEADER_BYTES = 256 * 1024
-"""Most bytes of a request or reply. The DICOM standard allows identifiers of 64 characters each."""
+"""Largest number of bytes in a request or reply. The DICOM standard allows identifiers of 64 characters each."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -47,8 +48,9 @@ _LENGTH = struct.Struct("<I")
 class Request:
     """A request to decode the file of ``length`` bytes at the beginning of the shared file.
 
-    ``size`` is the number of pixels per side of the prepared frames. If ``frame`` is the index of one frame to draw, it
-    is the longest side of the PNG, or 0 to keep the frame's size.
+    If ``frame`` is ``None``, the process prepares frames as model input with ``size`` pixels per side. Otherwise the
+    process draws the frame at index ``frame`` as a PNG. ``size`` is then the longest side of the PNG, or 0 to keep the
+    frame's size.
     """
 
     length: int
@@ -77,7 +79,7 @@ def receive(connection: socket, *, most: int, seconds: float | None = None) -> b
 
     Args:
         connection: socket to the other process.
-        most: most bytes of the message.
+        most: largest allowed number of bytes in the message.
         seconds: time limit. ``None`` waits without a limit.
 
     Raises:
@@ -108,8 +110,8 @@ def main(descriptor: int, lifeline: int, shared: int, memory: int, decode: str) 
     """Decode files for the parent process until the parent ends.
 
     Args:
-        descriptor: socket for requests and replies.
-        lifeline: read end of a pipe that closes when the parent ends.
+        descriptor: descriptor of the socket for requests and replies.
+        lifeline: descriptor of the read end of a pipe. The parent's end of the pipe closes when the parent ends.
         shared: descriptor of the shared file.
         memory: bytes that this process may map.
         decode: ``module:function`` that decodes a file.
@@ -135,10 +137,10 @@ def main(descriptor: int, lifeline: int, shared: int, memory: int, decode: str) 
 
 
 def _end_with_parent(lifeline: int) -> None:
-    """Let the kernel end this process when the parent ends, because the parent's end of the pipe then closes.
+    """Let the kernel end this process when the parent ends. The parent's end of the pipe closes, which causes a SIGIO.
 
-    ``PR_SET_PDEATHSIG`` does not work, because it fires at the end of the thread that started this process. A thread
-    that waits for the pipe's end does not work, because a decoder that hangs may hold the interpreter.
+    ``PR_SET_PDEATHSIG`` would not work, because it fires at the end of the thread that started this process. A thread
+    that waits for the pipe's end would not work, because a hanging decoder may hold the interpreter lock.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())

@@ -1,7 +1,8 @@
 """Check the reply of a decoder process, and read the reply's arrays from the shared file.
 
-Hostile files can take over a decoder, so the worker validates the JSON header before it uses any value. Nothing is
-unpickled. The worker derives the length of every array from its own request, or limits it.
+The parent of the decoder process runs this module. A hostile file can take over a decoder, so the parent validates the
+JSON header before it uses any value. It unpickles nothing. It derives the length of the frames from its own request,
+and limits the length of a PNG.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _PNG_START = struct.Struct(">8sI4sII")
 """Signature of a PNG, then length, name, width and height of its first chunk."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST_PNG_BYTES_PER_PIXEL = 4
-"""Three channels, and a reserve for zlib's blocks and the filter byte of each row."""
+"""Limit of a PNG's size: 3 bytes for the channels, and 1 byte for zlib's blocks and the filter byte of each row."""
 _PNG_OVERHEAD = 64 * 1024
 
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -94,7 +95,9 @@ def is_ready(message: bytes) -> bool:
 
 
 def read_reply(message: bytes, shared: int, request: Request) -> DecodeResult | RejectionReason:
-    """Return the result of a request from the header ``message`` and the arrays in the file ``shared``.
+    """Return the result of a request from the header ``message`` and the arrays in the shared file.
+
+    ``shared`` is the descriptor of the shared file.
 
     Raises:
         ReplyError: the header is invalid or does not fit the request, or the file does not contain the arrays.

@@ -18,9 +18,9 @@ from typing import Any
 from pydicom.dataelem import RawDataElement
 
 _LONGEST_VALUE = 256
-"""Most bytes of a value that is read. Valid values have at most 64 (PS3.5 6.2).
+"""Longest value in bytes that is read. Valid values have at most 64 bytes (PS3.5 6.2).
 
-Converting megabytes needs gigabytes.
+pydicom needs gigabytes of memory to convert a value of megabytes.
 """
 
 _AGE = re.compile(r"([0-9]{1,3})([DWMY])")
@@ -29,7 +29,7 @@ _OLDEST = 130
 _AGE_BANDS = {18: "under 18", 40: "18 to 39", 60: "40 to 59", 80: "60 to 79", math.inf: "80 and over"}
 """Name of each age band by its exclusive upper limit in years.
 
-An age above 89 can identify a person (45 CFR 164.514 (b)(2)(i)(C)).
+The last band has no upper limit, because an age above 89 can identify a person (45 CFR 164.514 (b)(2)(i)(C)).
 """
 
 _SEXES = frozenset({"M", "F", "O"})
@@ -47,12 +47,12 @@ _VENDORS: Mapping[str, frozenset[str]] = {
 
 _FIELDS = {1.0: "1 T", 1.5: "1.5 T", 3.0: "3 T", 7.0: "7 T"}
 _FIELD_TOLERANCE = 0.05
-"""Greatest deviation as a share of the nominal field strength: 1.494 and 2.894 T are sold as 1.5 and 3 T."""
+"""Greatest deviation as a share of the nominal field strength. Magnets of 1.494 and 2.894 T are sold as 1.5 and 3 T."""
 _STRONGEST_TESLA = 25.0
 _LEAST_GAUSS = 10_000.0
-"""Least field strength whose unit is gauss.
+"""Least value of a field strength that is read as gauss.
 
-Lower values above ``_STRONGEST_TESLA`` are ambiguous: 3000 is 0.3 or 3 T.
+Lower values above ``_STRONGEST_TESLA`` are ambiguous, because 3000 may mean 0.3 T or 3 T.
 """
 
 _SEQUENCES: Mapping[frozenset[str], str] = {
@@ -69,11 +69,14 @@ _SCANNING_TERMS = frozenset({"SE", "IR", "GR", "EP", "RM"})
 
 _T1_LONGEST_TR, _LONG_TR = 800.0, 2000.0
 _SHORT_TE, _LONG_TE = 30.0, 80.0
-"""Milliseconds: limits of short and long times in a spin echo (decision 0013). Times between give no weighting."""
+"""Limits in milliseconds of short and long TR and TE in a spin echo (decision 0013).
+
+Times between the limits give no weighting.
+"""
 
 
 def dicom_attributes(dataset: Any) -> dict[str, str]:
-    """Return the attributes of a pydicom ``Dataset`` by name, without unknown ones."""
+    """Return the attributes of a pydicom ``Dataset`` by name, without attributes that are missing or malformed."""
     attributes = {
         "age_band": _age_band(_text(dataset, "PatientAge")),
         "sex": _sex(_text(dataset, "PatientSex")),
@@ -124,7 +127,8 @@ def _field_strength(value: float | None) -> str | None:
 def _sequence(dataset: Any) -> str | None:
     """Return the kind of pulse sequence (``ScanningSequence``, PS3.3 C.8.3.1), with the weighting of a plain spin echo.
 
-    ``None`` if a term is not one of the standard's five. EP is echo planar for every kind of echo.
+    The result is ``None`` if a term is not one of the standard's five. With the term EP, it is echo planar for every
+    kind of echo.
     """
     terms = frozenset(_texts(dataset, "ScanningSequence"))
     if not terms or not terms <= _SCANNING_TERMS:
@@ -141,9 +145,9 @@ def _sequence(dataset: Any) -> str | None:
 def _weighting(dataset: Any) -> str | None:
     """Return the weighting of a spin echo: T1 if TR and TE are short, PD if only TR is long, T2 if both are long.
 
-    It also holds for a fast spin echo, whose ``EchoTime`` is that of the center of k-space (PS3.3 C.8.3.1). An
-    inversion pulse changes the contrast, so ``InversionTime`` gives ``None``. A gradient echo has no weighting here,
-    because it also depends on flip angle and spoiling.
+    The rule also holds for a fast spin echo, whose ``EchoTime`` is that of the center of k-space (PS3.3 C.8.3.1). A
+    stated ``InversionTime`` gives ``None``, because an inversion pulse changes the contrast. The caller does not ask
+    for a gradient echo, whose weighting also depends on flip angle and spoiling.
     """
     repetition, echo = _number(dataset, "RepetitionTime"), _number(dataset, "EchoTime")
     if repetition is None or echo is None or min(repetition, echo) <= 0 or _number(dataset, "InversionTime"):

@@ -20,7 +20,10 @@ _ADOBE_TRANSFORM = 11
 _RGB_IDS = (b"RGB", b"rgb")
 _COLOR_COMPONENTS = 3
 _SIZE = struct.Struct(">HHIIIIIIIIHB")
-"""SIZ (ITU-T T.800 A.5.1): length, profile, two corners of the image, two of a tile, components, first precision."""
+"""Segment SIZ (ITU-T T.800 A.5.1).
+
+Its fields are length, profile, two corners of the image, two of a tile, number of components, and first precision.
+"""
 _CODING_STYLE, _START_OF_TILE = b"\xff\x52", b"\xff\x90"
 _SIGN_BIT = 0x80
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
@@ -34,9 +37,9 @@ class CodestreamHeader:
     Attributes:
         precision: bits per sample.
         components: samples per pixel.
-        color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples, or ``None`` if the frame does not state it.
+        color_space: color space of the decoded samples, ``RGB`` or ``YBR_FULL``. ``None`` if the frame states none.
         start: position of the codestream in the frame, after the boxes of a JP2 file.
-        end: position after the header. Only an end marker from this position on counts.
+        end: position after the header. An end marker counts only at this position or later.
     """
 
     columns: int
@@ -127,7 +130,7 @@ def _read_jpeg_2000(frame: bytes) -> CodestreamHeader | None:
 
 
 def _start_of_jpeg_2000(frame: bytes) -> int:
-    """Return the start of the codestream: the first byte, or the content of a box in a JP2 file."""
+    """Return the position of the codestream: 0, or in a JP2 file the start of the content of the box ``jp2c``."""
     at = 0
     while frame.startswith(_JP2_SIGNATURE) and frame[at + 4 : at + _BOX] != b"jp2c":
         length = int.from_bytes(frame[at : at + 4], "big")

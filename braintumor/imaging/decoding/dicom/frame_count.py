@@ -20,15 +20,15 @@ _STARTS_OF_CODESTREAM = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
 """First bytes of JPEG and JPEG-LS (ITU-T T.81 B.1.1.3), JPEG 2000 (ITU-T T.800 A.4.1) and a JP2 file."""
 _EMPTY_OFFSET_TABLE = b"\xfe\xff\0\xe0\0\0\0\0"
 _START_OF_RLE = b"\x40\0\0\0"
-"""Offset of the first segment: after the header of 64 bytes (PS3.5 G.5)."""
+"""Offset of the first RLE segment, which follows the header of 64 bytes (PS3.5 G.5)."""
 _MOST_RLE_SEGMENTS = 15
 
 
 def correct_frame_count(dataset: Any) -> Rejection | None:
-    """Set ``NumberOfFrames`` to the number of frames in the pixel data, or return a rejection if it is unclear.
+    """Set ``NumberOfFrames`` to the number of frames in the pixel data, or return a rejection if the number is unclear.
 
-    Compressed frames are counted by their first bytes. Further uncompressed frames count only if each frame has an item
-    in the functional groups. Otherwise, twice the bytes of a frame may be one frame of twice the bits.
+    Compressed frames are counted by their first bytes. More uncompressed frames than stated count only if each frame
+    has an item in the functional groups. Without such items, twice the bytes may also be one frame of twice the bits.
     """
     syntax = syntax_of(dataset)
     if syntax is None or syntax not in uid.AllTransferSyntaxes:
@@ -61,7 +61,7 @@ def _count_native(dataset: Any, stated: int) -> int:
 
 
 def _count_encapsulated(dataset: Any, syntax: uid.UID) -> int:
-    """Return the number of fragments in which a frame begins. One frame may have several. Damaged data gives 0."""
+    """Return the number of fragments in which a frame begins, or 0 for damaged data. One frame may have several."""
     stream = io.BytesIO(dataset.PixelData)
     try:
         parse_basic_offsets(stream)

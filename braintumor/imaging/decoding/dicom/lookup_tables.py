@@ -17,7 +17,7 @@ _BYTE, _WORD = 8, 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookupTable:
-    """A lookup table. Its descriptor states ``count`` and ``bits`` of the entries, which may be wrong.
+    """A lookup table. ``count`` and ``bits`` describe the entries as the header does, which may be wrong.
 
     The first entry applies to the input ``first`` and to all lower inputs.
     """
@@ -30,7 +30,7 @@ class LookupTable:
     def look_up(self, values: NDArray[Any]) -> NDArray[np.uint16]:
         """Return the entry for each whole number in ``values``, in the shape of ``values``."""
         first = self.first
-        # a table that begins above all values begins below 0 and was written as unsigned
+        # if ``first`` is above all values, it is a negative number that was written as unsigned
         is_beyond = first + len(self.entries) > _MOST_ENTRIES or first > values.max() or values.min() < 0
         if first >= _MOST_ENTRIES // 2 and is_beyond:
             first -= _MOST_ENTRIES
@@ -40,8 +40,7 @@ class LookupTable:
     def white(self) -> int:
         """Return the value that is shown as white.
 
-        It is the largest number of the bit depth in the header. If the entries do not match that depth, it is the
-        largest entry.
+        This is the largest number of ``bits`` bits. If the entries do not match that depth, it is the largest entry.
         """
         most = int(self.entries.max())
         full = 2 ** min(max(self.bits, 1), _WORD) - 1
@@ -51,8 +50,8 @@ class LookupTable:
 def voi_table(dataset: Any) -> LookupTable | None:
     """Return the first VOI LUT of an object, or ``None`` if it is missing or unusable.
 
-    A table with one gray level or with missing entries is unusable. Some writers omit only the last entry, which is
-    allowed.
+    A VOI LUT is a table of displayed values. A table with one gray level or with missing entries is unusable. A table
+    without only its last entry is usable, because some writers omit this entry.
     """
     items = items_of(dataset, "VOILUTSequence")
     table = _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None
@@ -92,7 +91,10 @@ def _read(item: Any, descriptor: str, data: str, dataset: Any) -> LookupTable | 
 
 
 def _entries(value: Any, count: int, dataset: Any) -> NDArray[np.uint16]:
-    """Return at most ``count`` entries from bytes (one or two per entry, in the object's order), or from numbers."""
+    """Return at most ``count`` entries of a table.
+
+    ``value`` is bytes or numbers. Bytes have one or two per entry, in the byte order of the object.
+    """
     if isinstance(value, bytes):
         is_big = getattr(dataset, "original_encoding", (None, True))[1] is False
         dtype = np.dtype("u1" if len(value) < 2 * count else ">u2" if is_big else "<u2")

@@ -1,7 +1,7 @@
 """Find DICOM images whose header states several slices side by side, and cut these images into slices.
 
-Siemens writes ``MOSAIC`` in ``ImageType``, United Imaging ``VFRAME``. Both fill a square grid by rows. The number of
-slices is in a private attribute, which anonymizers often remove.
+Siemens writes ``MOSAIC`` in ``ImageType``, United Imaging ``VFRAME``. Both fill a square grid with slices, row by row.
+The number of slices is in a private attribute, which anonymizers often remove.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 _MARKS = frozenset({"MOSAIC", "VFRAME"})
 _COUNTS = ((0x0019, 0x0A, "SIEMENS MR HEADER"), (0x0065, 0x50, ""), (0x0065, 0x51, ""))
-"""Group, element and creator of the number of slices.
+"""Group, element and creator of the private attributes that state the number of slices.
 
-United Imaging writes a number or a sequence, with any creator.
+United Imaging (group 0065) writes a number or a sequence, with any creator.
 """
 _CSA = (0x0029, 0x10, "SIEMENS CSA HEADER")
 _FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
 """Numbers of a group's private blocks. The element of this number names the block's creator (PS3.5 7.8.1)."""
 _LARGEST_GRID = 64
-"""Most slices per side of a grid."""
+"""Largest number of slices per side of a grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,10 @@ class Grid:
 
 
 def find_grid(dataset: Any) -> Grid | Rejection:
-    """Return the grid that the header states, or a rejection if it states several slices in an unknown grid."""
+    """Return the grid that the header states, or a rejection if it states several slices in an unknown grid.
+
+    An image of a single slice is a grid of 1 x 1.
+    """
     if not _MARKS & _words(dataset.get("ImageType")):
         return Grid()
     slices = _count(dataset)
@@ -76,7 +79,10 @@ def _count(dataset: Any) -> int | None:
 
 
 def _private_values(dataset: Any, group: int, element: int, creator: str) -> Iterator[Any]:
-    """Yield a private attribute's value in each private block of the creator, or in the first block without one."""
+    """Yield the value of a private attribute in each private block of its creator.
+
+    If no block names the creator, yield the value in the first block.
+    """
     blocks = {
         tag.element: str(_value(dataset, tag))
         for tag in list(dataset.keys())
@@ -109,7 +115,10 @@ def _count_in_csa(header: Any) -> int | None:
 
 
 def _whole_number(value: Any) -> int | None:
-    """Return the number of slices that a number, a text, a sequence (its length) or bytes of an unknown VR state."""
+    """Return the number of slices that a value states, or ``None`` if the value states no usable number.
+
+    The value is a number, a text, bytes of an unknown VR, or a sequence. The length of a sequence counts.
+    """
     try:
         number = len(value) if isinstance(value, Sequence) else int(value)
     except (TypeError, ValueError):

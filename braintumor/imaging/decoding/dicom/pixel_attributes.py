@@ -108,7 +108,7 @@ def _set_bits(dataset: Any) -> None:
 def _set_color(dataset: Any) -> None:
     """Set the photometric interpretation and the samples per pixel.
 
-    If they disagree, the pixel data's length decides.
+    If the two disagree, the length of uncompressed pixel data decides.
     """
     photometric = code_of(dataset, "PhotometricInterpretation")
     samples = integer_of(dataset, "SamplesPerPixel")

@@ -10,18 +10,21 @@ from braintumor.imaging.decoding.pixel_aspect import SQUARE, Spacing, usable_spa
 _KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 """Attributes with height and width of a pixel, the best first. PixelAspectRatio counts last (PS3.3 C.7.6.3.1.7)."""
 _LONGEST_VALUE = 64
-"""Most bytes of an attribute that are read. Two decimal strings have 33 at most."""
+"""Number of bytes of an attribute that are read. Two decimal strings have at most 33 bytes."""
 
 
 def dicom_spacing(dataset: Any, index: int) -> Spacing:
-    """Return width and height of the pixels of frame ``index`` in one unit, or ``SQUARE`` if none are usable."""
+    """Return width and height of a pixel of frame ``index`` in one unit, or ``SQUARE`` if the header states none."""
     measures = functional_group(dataset, "PixelMeasuresSequence", index)
     stated = [_stated(measures, "PixelSpacing"), *(_stated(dataset, keyword) for keyword in _KEYWORDS)]
     return next((spacing for spacing in stated if spacing is not None), SQUARE)
 
 
 def _stated(dataset: Any, keyword: str) -> Spacing | None:
-    """Return width and height from an attribute, or ``None``. The text is parsed, as pydicom rejects decimal commas."""
+    """Return width and height of a pixel from an attribute, or ``None`` if they are unusable.
+
+    The function parses the text itself, because pydicom rejects decimal commas.
+    """
     element = dataset.get_item(keyword)
     value = None if element is None else element.value
     if isinstance(value, bytes):

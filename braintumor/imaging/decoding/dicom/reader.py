@@ -45,9 +45,9 @@ _ENDS_OF_SEQUENCE = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
 """Delimitation item of a sequence without stated length, in little and big endian (PS3.5 7.5)."""
 _ALLOCATED_BITS = (8, 16, 32)
 _MOST_ELEMENTS = 20_000
-"""Most elements at the top level of an object. Scanners write some hundreds.
+"""Largest number of elements at the top level of an object. Scanners write some hundreds.
 
-Each needs 260 bytes of memory and 5 us, so a file of 64 MiB could need 2 GB and a minute.
+Each element needs 260 bytes of memory and 5 us. A file of 64 MiB could need 2 GB and a minute.
 """
 
 
@@ -142,7 +142,7 @@ def _check_presence(dataset: Any, data: bytes) -> Rejection | None:
 
 
 def _is_cut(dataset: Any, data: bytes) -> bool:
-    """Return whether the file ends inside an element, because pydicom does not report this."""
+    """Return whether the file ends inside an element. pydicom reports no error for such a file."""
     if not len(dataset):
         return True
     if dataset.file_meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
@@ -155,7 +155,10 @@ def _is_cut(dataset: Any, data: bytes) -> bool:
 
 
 def _is_empty(pixel_data: Any) -> bool:
-    """Return whether the element states a length of 0. A cut file lacks the value too, so the value does not count."""
+    """Return whether the pixel data states a length of 0, or has an undefined length and contains no frame.
+
+    The stated length counts, not that of the value, because the value is also missing in a cut file.
+    """
     if pixel_data is None:
         return False
     length = pixel_data.length if isinstance(pixel_data, RawDataElement) else len(pixel_data.value or b"")
@@ -180,7 +183,10 @@ def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits:
 
 
 def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame]:
-    """Yield each frame as the object states its display, else with the percentile range of all frames together."""
+    """Yield each frame as it is displayed.
+
+    Frames of a multi-frame object without a stated window share one range of percentiles.
+    """
     fallback = _common_range(dataset) if count_frames(dataset) > 1 else None
     for index, (stored, photometric) in enumerate(_stored(dataset)):
         shown = _pixels(dataset, stored, photometric, index, fallback)
@@ -189,7 +195,10 @@ def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame
 
 
 def _common_range(dataset: Any) -> tuple[float, float] | None:
-    """Return the percentiles of all frames without a stated window, or ``None``. So a frame of noise stays dark."""
+    """Return the percentile range that all gray frames without a stated window share.
+
+    Return ``None`` if there is no such frame. With a shared range, a frame of noise stays dark.
+    """
     gray = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
     ranges = [
         ends for index, stored in gray if (ends := range_without_window(stored, dataset, index=index)) is not None
@@ -206,8 +215,8 @@ def _pixels(
 ) -> NDArray[np.uint8]:
     """Return the displayed frame: uint8 (H, W), or (H, W, 3) for color.
 
-    ``photometric`` is that of the decoded values. ``fallback`` is the range if the object states no window. ``None``
-    uses this frame's percentiles.
+    ``photometric`` is the photometric interpretation of the decoded values. ``fallback`` is the displayed range if the
+    object states no window. ``None`` uses this frame's percentiles.
     """
     if photometric == "PALETTE COLOR":
         return color_to_uint8(*look_up_palette(stored, dataset))

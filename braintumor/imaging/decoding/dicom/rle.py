@@ -19,7 +19,7 @@ _BYTE = 8
 def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
     """Return the frame with segments that decode to exactly one byte per pixel, or a rejection.
 
-    Decoders refuse a segment that decodes to one row too many or ends in zeros, or expand it without limit.
+    Some decoders refuse a segment that decodes to one row too many or ends in zeros. Others expand it without a limit.
     """
     pixels = dataset.Rows * dataset.Columns
     if len(frame) < _HEADER.size:
@@ -46,9 +46,9 @@ def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
 
 
 def _fit_segment(segment: bytes, pixels: int, excess: int) -> bytes | None:
-    """Return the segment without the bytes beyond ``pixels`` decoded bytes.
+    """Return the segment, cut to decode to exactly ``pixels`` bytes.
 
-    ``None`` if it decodes to too few bytes, or to more than ``excess`` too many.
+    Return ``None`` if the whole segment decodes to fewer bytes, or to more than ``pixels + excess`` bytes.
     """
     at, made, last, before = 0, 0, 0, 0
     while at < len(segment) and made < pixels:
@@ -68,7 +68,10 @@ def _fit_segment(segment: bytes, pixels: int, excess: int) -> bytes | None:
 
 
 def _step(segment: bytes, at: int, made: int) -> tuple[int, int]:
-    """Return the position after a run (PS3.5 G.3.1), and the number of bytes decoded up to there."""
+    """Return the position after the run (PS3.5 G.3.1) at ``at``, and the number of bytes decoded up to that position.
+
+    ``made`` is the number of bytes decoded before the run.
+    """
     run = segment[at]
     if run < _NO_OP:  # run + 1 literal bytes
         return at + run + 2, made + run + 1

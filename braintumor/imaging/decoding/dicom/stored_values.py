@@ -30,9 +30,9 @@ def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[
 
 
 def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
-    """Return the ``BitsStored`` bits up to ``HighBit`` (PS3.5 8.1.1) with their sign.
+    """Return values with only the ``BitsStored`` bits up to ``HighBit`` (PS3.5 8.1.1), and with their sign.
 
-    Other bits may contain overlays.
+    The other bits may contain overlays.
     """
     size = values.dtype.itemsize
     allocated, bits, high = size * 8, int(dataset.BitsStored), int(dataset.HighBit)
@@ -84,7 +84,7 @@ def _ends_at_bit_0(values: NDArray[Any], bits: int, high: int) -> bool:
 
 
 def _with_sign(value: int, dataset: Any) -> int:
-    """Convert a value to the sign of the pixels, because some writers confuse signed and unsigned."""
+    """Convert a padding value to signed or unsigned as the pixels are, because some writers confuse the two."""
     span = 2 ** int(dataset.BitsAllocated)
     value %= span
     return value - span if dataset.PixelRepresentation and value >= span // 2 else value

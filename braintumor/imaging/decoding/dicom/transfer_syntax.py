@@ -118,9 +118,9 @@ def _check_length(length: int, expected: int) -> Rejection | None:
 def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Rejection:
     """Return the codestream of a compressed frame, or a rejection.
 
-    A JPEG, JPEG-LS or JPEG 2000 stream is rejected if it has no end, or another size than the object, because decoders
-    allocate the size that it states. Attributes that contradict the first stream are corrected. The boxes of a JP2 file
-    are cut off, because they state another size.
+    The frame is in JPEG, JPEG-LS or JPEG 2000. A frame without an end is rejected. A frame that states another size
+    than ``dataset`` is rejected too, because decoders allocate the size that the frame states. Attributes that
+    contradict the first frame are corrected. The boxes of a JP2 file are cut off, because they state another size.
     """
     header, end = read_header(frame), frame.rfind(END_OF_CODESTREAM)
     if header is None and end >= 0:

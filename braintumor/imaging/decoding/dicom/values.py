@@ -10,7 +10,7 @@ from typing import Any
 _LARGEST = 1e12
 """Largest valid number. No scanner writes a larger one, and sums of such numbers overflow."""
 _LONGEST = 4096
-"""Most bytes of an attribute of numbers or codes. pydicom needs a hundred times this memory to convert it."""
+"""Longest attribute of numbers or codes in bytes. pydicom needs a hundred times this memory to convert it."""
 
 
 def number_of(dataset: Any, keyword: str) -> float | None:
@@ -78,7 +78,11 @@ def _number(value: Any) -> float | None:
 
 
 def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
-    """Return the item of frame ``index`` in a functional group (C.7.6.16), else ``dataset``. ``name`` is a keyword."""
+    """Return the item of frame ``index`` in a functional group (PS3.3 C.7.6.16).
+
+    If the object has no such item, return ``dataset``. ``name`` is the keyword of the group. A group of the frame
+    counts before a group that all frames share.
+    """
     of_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")[index : index + 1]
     for group in (*of_frame, *items_of(dataset, "SharedFunctionalGroupsSequence")):
         items = items_of(group, name)

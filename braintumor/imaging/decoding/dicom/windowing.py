@@ -94,7 +94,8 @@ def _voi(
 ) -> NDArray[np.float64]:
     """Map rescaled values of any shape to 0 (black) to 1 (white) by the object's table, else by a range.
 
-    The range is the first window, else ``fallback``. It is ``None`` only if the object has a table or a window.
+    The range is the first window, else ``fallback``. If the object has a table or a window, ``fallback`` may be
+    ``None``.
     """
     table = voi_table(dataset)
     if table is not None:
