@@ -48,7 +48,7 @@ class ScanObject:
 
 
 class ReadFailure(StrEnum):
-    """Name the reasons why a scored scan cannot be read again. Pages show "3 scans gone or overwritten since"."""
+    """Name the reasons why a scored scan cannot be read again. Pages show "3 gone or overwritten since"."""
 
     GONE = "gone or overwritten since"
     REFUSED = "refused by S3"
