@@ -49,8 +49,8 @@ def opened() -> tuple[Settings, Engine, ObjectStore]:
 def error_response(request: Request, error: Exception) -> Response:
     """Return a response with the error's message, as an HTML page for people and as JSON for programs.
 
-    The message contains no object key and no patient. The status is 404 if the page or object does not exist, 422 if
-    two models cannot be compared, and 503 if a service is not available.
+    The message contains no object key and no patient. The status is 404 if the page or object does not exist. It
+    is 422 if two models cannot be compared, and 503 if a service is not available.
     """
     if isinstance(error, EvaluationError):
         status = 422
