@@ -37,7 +37,7 @@ _BUSY = {"55P03", "40P01"}
 """The SQLSTATEs of a lock timeout and of a deadlock, in this order."""
 
 _HAS_DEPENDENTS = {"2BP01", "0A000", "42P07", "42P16"}
-"""The SQLSTATEs of errors in which a view or function depends on a changed object or has a new table's name."""
+"""The SQLSTATEs of errors because a view or function depends on a changed object or has the name of a new table."""
 
 _ADDITIVE = "-- additive:"
 
@@ -82,7 +82,7 @@ def migrate(
 ) -> list[Migration]:
     """Apply pending migrations, update views and grants, and return the applied migrations.
 
-    If the login can use or create the database roles, the owner role owns all objects and the roles get their grants.
+    If the login can use or create the database roles, the owner role owns all objects. Then the roles get their grants.
     An object "of others" is one that this program did not create.
 
     Args:
