@@ -53,7 +53,7 @@ class Balance(CountedBalance):
 
 
 def reconcile(engine: Engine, run: ScoringRun, balance: Balance) -> None:
-    """Record the balance of a run, and fail a run that does not balance.
+    """Record in Postgres whether a run balances, with its counts.
 
     Raises:
         UnbalancedRunError: the rows of an object do not explain its outcome. The counts are recorded in this case too.
