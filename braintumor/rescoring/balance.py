@@ -13,7 +13,7 @@ from braintumor.scoring.run_report.balance import CountedBalance, finish_run, re
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreBalance(CountedBalance):
-    """Hold the numbers of scans of one rescore, by state. ``count_asked`` is their total, the requested scans."""
+    """Hold the numbers of scans of one rescore, by state. ``count_asked`` is the number of requested scans."""
 
     count_asked: int
     count_rescored: int

@@ -47,7 +47,7 @@ class RescoreRequest:
 
     @classmethod
     def of_form(cls, values: Mapping[str, Any], *, actor: str) -> Self:
-        """Return a request with the values of the DAG's form. In these, times are ISO 8601 texts."""
+        """Return a request with the values of the DAG's form, in which times are ISO 8601 texts."""
         return cls(
             actor=actor,
             reason=values["reason"],
