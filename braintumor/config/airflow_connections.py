@@ -82,7 +82,7 @@ class EnvironmentConnection:
 
 
 def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings of a role, such as ``scorer``, from the environment and its Airflow connections there."""
+    """Return the settings of a role, such as ``scorer``, from variables and Airflow connections in the environment."""
     settings = Settings.from_environment(environment, role=role)
     return with_store_of(environment, with_database_of(environment, settings, role))
 

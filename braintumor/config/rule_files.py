@@ -45,7 +45,7 @@ class Table(BaseModel):
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], *, where: str, error: type[BrainTumorError]) -> Self:
-        """Return a table with these values, or raise ``error``. Its message begins with ``where``."""
+        """Return a table with these values, or raise ``error`` with a message that begins with ``where``."""
         try:
             return cls.model_validate(values)
         except ValidationError as exc:
@@ -97,7 +97,10 @@ class RuleFile(Rules):
 
 
 _ORDER = {"extra_forbidden": 0, "missing": 1}
-"""Order of errors in messages. A misspelled key is unknown and the right key missing, so unknown keys come first."""
+"""Order of errors in messages.
+
+A misspelled key is unknown, and the right key is missing. The unknown key needs correction, so it comes first.
+"""
 
 
 def _message(model: type[Table], error: ErrorDetails, values: Any, prefix: str) -> str:

@@ -119,8 +119,9 @@ class Settings:
         """Return the settings, with Airflow's connections in place of missing settings of Postgres and S3.
 
         ``connection`` returns the Airflow connection of a name, or raises an error. It is called only for missing
-        settings. An error is raised, because otherwise a short outage of Airflow could send a task to another database
-        or S3. With a ``role``, the connection is ``braintumor_db_<role>``, with no fallback to ``braintumor_db``.
+        settings. An error of ``connection`` is not caught, because otherwise a short outage of Airflow could send a
+        task to another database or S3. With a ``role``, the connection is ``braintumor_db_<role>``, with no fallback to
+        ``braintumor_db``.
         """
         return self.with_database(connection, role=role).with_store(connection)
 
