@@ -103,7 +103,7 @@ def settings_for(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
 
 
 def _connection(name: str) -> Connection:
-    """Return the Airflow connection with this name. Its errors fail the task, and Airflow retries it."""
+    """Return the Airflow connection with this name. An error fails the task, and Airflow retries the task."""
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:

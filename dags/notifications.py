@@ -1,13 +1,14 @@
 """Notify people of events of the DAGs, with the Airflow notifiers of the TOML file in ``BRAINTUMOR_NOTIFIERS``.
 
-docs/operator.md shows such a file. ``python dags/notifications.py FILE`` checks one and sends nothing.
+docs/operator.md shows such a file. ``python dags/notifications.py FILE`` checks such a file and sends nothing.
 
 A message leaves the hospital's systems. So it contains no object key, no patient data, no text of an error and no
 reason that a person has typed. It contains models, runs, tasks and the person who decided. Its links lead to pages that
 check permissions.
 
-Notifications are sent at least once. A task sends one as its last step, after its commit. A cleared task that finds
-nothing to do sends none. A retry always sends one, because the failed try can have changed something without sending.
+Notifications are sent at least once. A task sends its notification as its last step, after its commit. A cleared
+task that finds nothing to do sends no notification. A retry always sends one, because the failed try may have changed
+something without a notification.
 Airflow calls ``failed`` each time that a run fails, and ``late`` once per run.
 """
 
@@ -159,7 +160,7 @@ def rolled_back(context: Context, done: Rollback, *, with_withdrawal: bool) -> N
 
 @never_raises
 def failed(context: Context) -> None:
-    """Notify that a run failed. Airflow calls this in the dag-processor."""
+    """Notify that a run failed. Airflow calls this function in the dag-processor."""
     task = getattr(context.get("ti"), "task_id", None)
     cause = f"The last failed task is {task}." if task else "No task failed by itself."
     message = f"The run failed. {cause} See the log of that task for the cause."
@@ -207,7 +208,7 @@ def run_deadline(variable: Variable, **arguments: str) -> DeadlineAlert | None:
 
     The deadline is the given number of hours after a run was queued. Then Airflow calls ``late`` with ``arguments``, on
     a worker, because that needs no triggerer. ``airflow dags test`` of Airflow 3.3.2 needs the value 0, because it
-    fails after a successful run with a deadline. Raises ``ConfigurationError`` if the value is no such number.
+    fails after a successful run with a deadline. Raises ``ConfigurationError`` if the value is not a number of hours.
     """
     given = variable.text()
     try:
