@@ -88,7 +88,7 @@ class Airflow:
             worker.start(environment)
 
     def wait(self, progress: Callable[[str], None]) -> None:
-        """Wait until all services are healthy, then set the pools.
+        """Wait until all services are healthy, and set the pools.
 
         Raises:
             ServiceFailedError: a service ended, or did not become healthy in time.
@@ -181,7 +181,8 @@ def through_connections(library_env: Mapping[str, str]) -> dict[str, str]:
 def connections(postgres: Postgres, s3: Endpoint) -> dict[str, str]:
     """Return environment variables with the Airflow connections that DAGs and pages use.
 
-    Each role has a connection to Postgres. The owner has no connection, because no task connects as owner.
+    Each role of a task or page has a connection to Postgres, and all share one connection to S3. The owner has no
+    connection, because no task connects as owner.
     """
     databases = {
         f"AIRFLOW_CONN_BRAINTUMOR_DB_{role.upper()}": postgres.url_as(role)

@@ -38,7 +38,7 @@ def signed_in(stack: Stack, user: str, *, height: int = 900, timeout_ms: int = 6
     The page is 1400 pixels wide and ``height`` pixels high.
 
     Raises:
-        BinaryMissingError: there is no chromium.
+        BinaryMissingError: Chromium is not installed.
     """
     from playwright.sync_api import sync_playwright
 

@@ -40,7 +40,9 @@ class ServiceStatus:
 
 
 class Stack:
-    """Control the services of one state folder. A ``with`` block starts those that do not run, and stops only those.
+    """Control the services of one state folder.
+
+    A ``with`` block starts the services that do not run. At its end it stops only the services that it started.
 
     Args:
         folder: the state folder, which holds all data of the stack.

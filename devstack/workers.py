@@ -18,7 +18,7 @@ NAME: Final = "EMBEDDED_WORKER"
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """Describe a worker by its name and its queues, with commas. A worker runs one task at a time."""
+    """Describe a worker, which runs one task at a time. ``queues`` has the names of its queues, with commas."""
 
     name: str
     queues: str = "default"
