@@ -26,7 +26,7 @@ _SHOWN_SECONDS = 60
 """Shortest remaining time, in seconds, that the progress messages show."""
 
 MAX_CHUNKS = 1_000
-"""Most chunks of a run, because Airflow maps at most 1,024 tasks. The next run scores the remaining scans."""
+"""Largest number of chunks in a run. Airflow maps at most 1,024 tasks. The next run scores the other scans."""
 
 
 def plan_chunks(

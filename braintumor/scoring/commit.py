@@ -31,8 +31,8 @@ def commit_outcomes(
 ) -> None:
     """Write the outcomes of scans of one chunk in one transaction.
 
-    ``stage_seconds`` has the seconds of work per stage, such as ``read``. If it is given, the transaction also stores
-    them and closes the chunk.
+    ``stage_seconds`` has the seconds of work per stage, such as ``read``. If ``stage_seconds`` is given, the
+    transaction also stores it and closes the chunk.
 
     Raises:
         StaleClaimError: a newer attempt claimed the chunk, or another run took over the scans. Nothing was written.

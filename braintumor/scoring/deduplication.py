@@ -48,7 +48,7 @@ class _Duplicate:
 
 @dataclass(kw_only=True)
 class DuplicateIndex:
-    """Find duplicates among the scans of a claimed chunk, of stored scans or of earlier scans in the chunk."""
+    """Find the duplicates in a claimed chunk, which equal a stored scan or an earlier scan of the chunk."""
 
     engine: Engine
     run: ScoringRun

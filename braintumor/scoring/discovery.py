@@ -37,8 +37,8 @@ class Discovery:
         count_seen: all objects under the prefixes.
         count_new: objects to score whose key is new.
         count_changed: objects to score whose key is known and whose etag is new.
-        count_unsupported: new objects that the run ignores: files that programs create for themselves, and objects
-            with unusable keys.
+        count_unsupported: new objects that the run ignores. Either a program created the file for its own use,
+            or the key is unusable.
         count_retried: known objects to score now. Their scans are pending, or S3 refused them, or they were superseded
             and are listed again.
         count_unusable_key: objects that the run ignores, because Postgres cannot store their key.
@@ -63,8 +63,8 @@ class Discovery:
 def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
     """List the run's prefixes, add new objects to the scan table, and return the counts, in one transaction.
 
-    A run lists only once. If the run has listed before, because its task was cleared, the function returns the stored
-    counts.
+    A run lists only once. If the run has listed before, for example because its task was cleared, the function returns
+    the stored counts.
 
     Raises:
         BucketMissingError: a bucket does not exist. Nothing was written.

@@ -44,7 +44,7 @@ class ClaimedScan(ScanObject):
 class Claim:
     """Represent the right to commit one chunk, until a newer attempt claims the chunk.
 
-    ``attempt`` is the attempt number that each commit checks. ``after_crash`` says whether the previous attempt did not
+    ``attempt`` is the attempt number that each commit checks. ``after_crash`` is true if the previous attempt did not
     release its lease. ``scans`` are the chunk's pending scans, in the order of their IDs.
     """
 

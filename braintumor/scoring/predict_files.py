@@ -25,7 +25,7 @@ class FileResult:
     """Hold the prediction of one frame, or the rejection of a file.
 
     ``is_volume`` says whether the file has several frames. ``frame`` is the model's input, a uint8 array of shape
-    (size, size, 3). It is ``None`` for a rejection.
+    (size, size, 3). For a rejection, ``frame`` is ``None``.
     """
 
     path: Path
