@@ -1,6 +1,7 @@
 """Notify people of events of the DAGs, with the Airflow notifiers of the TOML file in ``BRAINTUMOR_NOTIFIERS``.
 
-docs/operator.md shows such a file. ``python dags/notifications.py FILE`` checks such a file and sends nothing.
+An example of the file is in docs/operator.md. ``python dags/notifications.py FILE`` checks such a file and sends
+nothing.
 
 A message leaves the hospital's systems. So it contains no object key, no patient data, no text of an error and no
 reason that a person has typed. It contains models, runs, tasks and the person who decided. Its links lead to pages that
