@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOper
 class RecordedApprovalOperator(ApprovalOperator):
     """Ask for approval, and store the decision in XCom.
 
-    Airflow's operator discards a rejection and skips the downstream tasks.
+    Airflow's own operator stores no rejection. It only skips the downstream tasks.
     """
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Share settings from Airflow's connections, URLs, schedules, assets and the retry policy between the DAG files."""
+"""Define what the DAG files share: settings from Airflow's connections, URLs, schedules, assets, the retry policy."""
 
 from __future__ import annotations
 
@@ -49,21 +49,24 @@ DEFAULT_ARGS: dict[str, Any] = {
 
 
 REVIEWED_LABELS = Asset("braintumor/reviewed-labels")
-"""Updated when there are enough new reviewed labels for a retrain."""
+"""Asset that is updated when there are enough new reviewed labels for a retrain."""
 PREDICTIONS = Asset("braintumor/predictions")
-"""Updated when the predictions of a nightly run are committed and balanced. Schedule readers of predictions on it."""
+"""Asset that is updated when the predictions of a nightly run are committed and the run balances.
+
+Schedule DAGs that read predictions on this asset.
+"""
 CHAMPION = Asset("braintumor/champion")
-"""Updated when the champion can have changed. A retry that changes nothing updates it too."""
+"""Asset that is updated when the champion may have changed. A retry that changes nothing updates it too."""
 
 
 def schedule(variable: Variable) -> CronTriggerTimetable:
     """Return the cron schedule of a variable, in the timezone BRAINTUMOR_TIMEZONE.
 
-    Each date has one run, also when clocks change. A time that the change skips runs later by the size of the change. A
-    time that occurs twice runs once.
+    Each date has one run, also when clocks change. If the change skips the run's time, the run starts later by the size
+    of the change. If the time occurs twice, it has one run.
 
-    The DAGs have no start date, and no run starts immediately. Otherwise unpausing a DAG would start the run of a past
-    time.
+    The DAGs have no start date, and no run starts immediately. Otherwise a DAG that is unpaused would start the run of
+    a past time.
     """
     return CronTriggerTimetable(
         variable.text(),
@@ -73,7 +76,7 @@ def schedule(variable: Variable) -> CronTriggerTimetable:
 
 
 def label_mapped_task(**values: object) -> None:
-    """Add values to the context of the current task, for its ``map_index_template``."""
+    """Add values to the context of the current task. Its ``map_index_template`` shows them as the task's label."""
     cast("dict[str, object]", get_current_context()).update(values)
 
 
@@ -100,7 +103,7 @@ def settings_for(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
 
 
 def _connection(name: str) -> Connection:
-    """Return the Airflow connection with this name. Its errors fail the task, and Airflow retries it."""
+    """Return the Airflow connection with this name. An error fails the task, and Airflow retries the task."""
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:

@@ -1,7 +1,8 @@
 """Add the inputs and outputs of a task to Airflow's hook lineage collector.
 
-Inputs and outputs are S3 prefixes and Postgres tables, never object keys. The OpenLineage provider reads them from the
-collector. With no transport in Airflow's section `[openlineage]`, nothing is sent. An error here fails no task.
+Inputs and outputs are S3 prefixes and Postgres tables, never object keys. Airflow's OpenLineage provider reads them
+from the collector and sends them. With no transport in Airflow's section `[openlineage]`, nothing is sent. An error in
+this module fails no task.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _SOURCE = object()
 def emit_lineage(settings: Settings, *, reads: Iterable[str | None] = (), writes: Iterable[str | None] = ()) -> None:
     """Add the datasets that a task reads and writes to Airflow's lineage collector.
 
-    A dataset is the name of a Postgres table, or ``s3://`` prefixes separated by commas. ``None`` is ignored.
+    ``reads`` and ``writes`` have names of Postgres tables, and texts with ``s3://`` prefixes separated by commas.
+    ``None`` is ignored.
     """
     collector = get_hook_lineage_collector()
     if isinstance(collector, NoOpCollector):

@@ -1,4 +1,4 @@
-"""Send metrics through Airflow, by StatsD or OpenTelemetry as its section `[metrics]` configures."""
+"""Send metrics through Airflow. Airflow's section `[metrics]` configures StatsD or OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def send(metric: Metric) -> None:
-    """Send a metric as a gauge, if metrics are on. An unreachable metrics server fails no run."""
+    """Send a metric as a gauge, if Airflow's metrics are on. An unreachable metrics server fails no run."""
     stats.gauge(metric.name, metric.value, tags=dict(metric.tags))

@@ -1,13 +1,15 @@
 """Notify people of events of the DAGs, with the Airflow notifiers of the TOML file in ``BRAINTUMOR_NOTIFIERS``.
 
-docs/operator.md shows such a file. ``python dags/notifications.py FILE`` checks one and sends nothing.
+An example of the file is in docs/operator.md. ``python dags/notifications.py FILE`` checks such a file and sends
+nothing.
 
 A message leaves the hospital's systems. So it contains no object key, no patient data, no text of an error and no
 reason that a person has typed. It contains models, runs, tasks and the person who decided. Its links lead to pages that
 check permissions.
 
-Notifications are sent at least once. A task sends one as its last step, after its commit. A cleared task that finds
-nothing to do sends none. A retry always sends one, because the failed try can have changed something without sending.
+Notifications are sent at least once. A task sends its notification as its last step, after its commit. A cleared
+task that finds nothing to do sends no notification. A retry always sends one, because the failed try may have changed
+something without a notification.
 Airflow calls ``failed`` each time that a run fails, and ``late`` once per run.
 """
 
@@ -53,7 +55,7 @@ SAMPLE = {
     **{name: f"a {name}" for name in ("event", "subject", "message", "link")},
     "dag_run": {name: f"a {name}" for name in _RUN},
 }
-"""Values for the templates of a notifier, to check its file."""
+"""Sample values for the templates of notifiers. A check of the file renders the templates with these values."""
 
 
 class Event(StrEnum):
@@ -70,7 +72,7 @@ class Event(StrEnum):
 
 
 class NotifierEntry(Table):
-    """One ``[[notifier]]`` table of the file. Messages do not show its unknown keys, which can be secrets."""
+    """Hold one ``[[notifier]]`` table of the file. Messages show no values of unknown keys, which can be secrets."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -82,13 +84,13 @@ class NotifierEntry(Table):
 
 
 class NotifierFile(Table):
-    """The file in ``BRAINTUMOR_NOTIFIERS``."""
+    """Hold the content of the file in ``BRAINTUMOR_NOTIFIERS``."""
 
     notifier: list[NotifierEntry] = Field(min_length=1, description="one or more tables [[notifier]]")
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read and check a file. A file that cannot be read and a wrong value raise ``ConfigurationError``."""
+        """Read and check a file. Raises ``ConfigurationError`` if it cannot be read or has a wrong value."""
         remedy = f"Set {NOTIFIERS.name} to a TOML file that each machine of Airflow can read, or unset it."
         values = read_toml(path, what="The file of notifiers", remedy=remedy, error=ConfigurationError)
         return cls.checked(values, where=f"{path}: ", error=ConfigurationError)
@@ -159,7 +161,7 @@ def rolled_back(context: Context, done: Rollback, *, with_withdrawal: bool) -> N
 
 @never_raises
 def failed(context: Context) -> None:
-    """Notify that a run failed. Airflow calls this in the dag-processor."""
+    """Notify that a run failed. Airflow calls this function in the dag-processor."""
     task = getattr(context.get("ti"), "task_id", None)
     cause = f"The last failed task is {task}." if task else "No task failed by itself."
     message = f"The run failed. {cause} See the log of that task for the cause."
@@ -170,9 +172,10 @@ def failed(context: Context) -> None:
 def late(context: Context, hours: float, policy: str = "") -> None:
     """Notify that a run has not ended before its deadline, ``hours`` after it was queued.
 
-    Airflow also calls this after the deadline of a failed run, and of a retrain that waits for approval. Such a run is
-    not late, because ``failed`` or ``waiting`` was sent. If the library's records cannot be read, the notification is
-    sent. The context has ``dag_run`` in the format of the REST API. ``policy`` is the default promotion policy.
+    Airflow also calls this function after the deadline of a failed run, or of a retrain that waits for approval. Then
+    nothing is sent, because the event ``failed`` or ``waiting`` was sent before. If the approval's record cannot be
+    read, the notification is sent. The context has ``dag_run`` in the format of the REST API. ``policy`` is the
+    promotion policy of a run whose form does not set it.
     """
     run, dag_run = _run(context), context["dag_run"]
     needs_approval = (dag_run.get("conf") or {}).get("policy", policy) == "ask"
@@ -202,11 +205,11 @@ class ApprovalRequested(BaseNotifier):
 
 
 def run_deadline(variable: Variable, **arguments: str) -> DeadlineAlert | None:
-    """Return a deadline after the hours of a variable, or ``None`` for 0 hours. It counts from the queueing of the run.
+    """Return a deadline for the runs of a DAG, or ``None`` if ``variable`` has the value 0.
 
-    ``late`` receives ``arguments``. It runs on a worker, because that needs no triggerer. ``airflow dags test`` of
-    Airflow 3.3.2 needs 0 hours, because it fails after a successful run with a deadline. A wrong number raises
-    ``ConfigurationError``.
+    The deadline is the given number of hours after a run was queued. Then Airflow calls ``late`` with ``arguments``, on
+    a worker, because that needs no triggerer. ``airflow dags test`` of Airflow 3.3.2 needs the value 0, because it
+    fails after a successful run with a deadline. Raises ``ConfigurationError`` if the value is not a number of hours.
     """
     given = variable.text()
     try:
@@ -230,7 +233,7 @@ def actor_of(context: Context) -> str:
 
 
 def _must_send(context: Context, *, is_new: bool) -> bool:
-    """Check that this try changed something, or that an earlier try failed and can have changed something."""
+    """Return whether this try changed something, or an earlier try failed and may have changed something."""
     first_try: int = context["ti"].max_tries - context["task"].retries + 1  # clearing starts a new series of tries
     return is_new or context["ti"].try_number > first_try
 
@@ -256,7 +259,7 @@ def notify(values: Any, context: Context) -> None:
     """Call the notifiers of an event in parallel. Errors are logged and never raised.
 
     The threads are daemons and have a common timeout, so a hanging server delays neither the task nor its exit.
-    ``values`` are those that a template can use: event, subject, message, link and dag_run.
+    ``values`` has the values that the templates can use: event, subject, message, link and dag_run.
     """
     event, path = values["event"], NOTIFIERS.read()
     if not path:
@@ -296,8 +299,8 @@ def notify(values: Any, context: Context) -> None:
 def create_notifier(entry: NotifierEntry, values: Any) -> BaseNotifier:
     """Return a new notifier with its template fields rendered from ``values``, or raise ``ConfigurationError``.
 
-    Do not call the notifier as a function. It would render again, and its own fields would hide ``values``, such as an
-    e-mail's ``subject``.
+    Do not call the notifier as a function. Such a call would render the templates again. Then fields of the
+    notifier, such as an e-mail's ``subject``, would hide ``values``.
     """
     from jinja2 import StrictUndefined, TemplateError
     from jinja2.sandbox import SandboxedEnvironment
@@ -323,7 +326,10 @@ def _notifier_class(path: str) -> type[BaseNotifier]:
 
 
 def _run(context: Context) -> dict[str, str]:
-    """Return the run's fields. The context of a run that timed out has no ``dag_run``, a deadline's has a mapping."""
+    """Return the fields ``_RUN`` of the run in a context of Airflow.
+
+    In the context of a deadline, ``dag_run`` is a mapping. The context of a run that timed out has no ``dag_run``.
+    """
     dag_run = context.get("dag_run")
     if isinstance(dag_run, Mapping):
         given = {**dag_run, "run_id": dag_run["dag_run_id"]}
@@ -357,7 +363,7 @@ def _report(name: str) -> str:
 
 
 def _check() -> int:
-    """Create all notifiers of the file on the command line, and return 1 after an error in the file."""
+    """Create all notifiers of the file on the command line, and return the exit code: 1 after an error, otherwise 0."""
     parser = argparse.ArgumentParser(description=f"Check a file for {NOTIFIERS.name}. This sends nothing.")
     parser.add_argument("file", type=Path)
     try:

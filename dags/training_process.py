@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def form_overrides(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the overrides of the retrain form. Its separate fields replace the same keys in ``overrides``."""
+    """Return the recipe values that a person entered in the retrain form.
+
+    The fields ``epochs``, ``dropout`` and ``learning_rate`` replace the same keys in the field ``overrides``.
+    """
     fields = {key: params[key] for key in ("epochs", "dropout", "learning_rate") if params[key] is not None}
     return {**params["overrides"], **fields}
 
@@ -25,7 +28,10 @@ def train_in_subprocess(
     """Run ``braintumor train`` in a subprocess, with output in the task's log, and return the trained model's name.
 
     A subprocess is needed because TensorFlow can hang in a forked task, and keeps GPU memory until its process ends.
-    Airflow retries after a ``RuntimeError``. A ``TrainingError`` is an error that a retry cannot solve.
+
+    Raises:
+        TrainingError: training failed with an error that a retry cannot solve. Airflow does not retry.
+        RuntimeError: the subprocess ended in another way. Airflow retries.
     """
     from braintumor.db import database
     from braintumor.errors import TrainingError
@@ -45,7 +51,7 @@ def train_in_subprocess(
 
 
 def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield ``key=value`` or ``table.key=value`` in TOML. JSON's null becomes ``false``."""
+    """Yield each value as ``key=value`` or ``table.key=value`` in TOML. JSON's null becomes ``false``."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _as_toml({f"{key}.{name}": inner for name, inner in value.items()})
@@ -54,7 +60,7 @@ def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def run_command(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command with its output in the task's log, and return its exit code. A stopped task kills it."""
+    """Run a command with its output in the task's log, and return its exit code. A stopped task kills the command."""
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

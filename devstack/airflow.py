@@ -32,7 +32,7 @@ READY_TIMEOUT_S: Final = 480  # 25 s on two idle cores; a busy machine takes sev
 
 
 class Airflow:
-    """The Airflow services of one state folder. With Celery workers it also has the workers and their broker."""
+    """Control the Airflow services of one state folder, including the Celery workers ``run_by`` and their broker."""
 
     def __init__(self, state: State, *, dags_folder: Path, run_by: Sequence[Worker] = ()) -> None:
         self.state = state
@@ -48,7 +48,7 @@ class Airflow:
 
     @property
     def url(self) -> str:
-        """URL of the web pages and the REST API."""
+        """Return the URL of the web pages and the REST API."""
         return f"http://127.0.0.1:{self.state.remembered_port('api-server')}"
 
     def client(self) -> AirflowClient:
@@ -56,7 +56,7 @@ class Airflow:
         return AirflowClient(self.url, "admin", self.state.secrets.admin_password)
 
     def prepare(self, postgres: Postgres, progress: Callable[[str], None]) -> None:
-        """Create the home folder, logins and tables if they are missing or outdated, and start the broker."""
+        """Create Airflow's home folder, logins and tables if they are missing or outdated, and start the broker."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         secrets = self.state.secrets
         logins = {
@@ -88,7 +88,7 @@ class Airflow:
             worker.start(environment)
 
     def wait(self, progress: Callable[[str], None]) -> None:
-        """Wait until all services are healthy, then set the pools.
+        """Wait until all services are healthy, and set the pools.
 
         Raises:
             ServiceFailedError: a service ended, or did not become healthy in time.
@@ -141,7 +141,7 @@ class Airflow:
             return {}
 
     def _beats(self, component: str) -> bool:
-        """Return whether a component's own heartbeat is healthy, not that of an earlier process."""
+        """Return whether a component is healthy by a heartbeat of its current process, not of an earlier process."""
         found = self._health().get(component) or {}
         beat = found.get(f"latest_{component}_heartbeat")
         return found.get("status") == "healthy" and beat is not None and self._is_new(component, beat)
@@ -170,13 +170,20 @@ FIXED_SETTINGS: Final = {
 
 
 def through_connections(library_env: Mapping[str, str]) -> dict[str, str]:
-    """Return the library's variables without those that ``connections`` provide, as on a hospital's servers."""
+    """Return the library's variables, with empty values for Postgres and S3.
+
+    So tasks use the Airflow connections that ``connections`` returns, as on a hospital's servers.
+    """
     blank = {name: "" for name in library_env if name.startswith(("BRAINTUMOR_DATABASE_URL", "BRAINTUMOR_S3_"))}
     return {**library_env, **blank}
 
 
 def connections(postgres: Postgres, s3: Endpoint) -> dict[str, str]:
-    """Return the connections of DAGs and pages as Airflow reads them from the environment, without the owner's."""
+    """Return environment variables with the Airflow connections that DAGs and pages use.
+
+    Each role of a task or page has a connection to Postgres, and all share one connection to S3. The owner has no
+    connection, because no task connects as owner.
+    """
     databases = {
         f"AIRFLOW_CONN_BRAINTUMOR_DB_{role.upper()}": postgres.url_as(role)
         for role in (Role.SCORER, Role.TRAINER, Role.PROMOTER, Role.REVIEWER)

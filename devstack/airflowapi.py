@@ -26,7 +26,7 @@ NOT_FOUND: Final = 404
 
 @dataclass(frozen=True, kw_only=True)
 class TaskState:
-    """The state of one task, or of one mapped part of it. ``map_index`` is -1 for a task that is not mapped."""
+    """Hold the state of a task, or of one part of a mapped task. ``map_index`` is -1 for a task that is not mapped."""
 
     task_id: str
     map_index: int
@@ -36,12 +36,12 @@ class TaskState:
 
     @property
     def label(self) -> str:
-        """``score[3]`` for a mapped part, ``score`` for a task."""
+        """Return ``score[3]`` for a part of a mapped task, and ``score`` for another task."""
         return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
 
 
 class AirflowClient:
-    """A client with one login at one Airflow."""
+    """Call the REST API of one Airflow with one login."""
 
     def __init__(self, url: str, username: str, password: str, *, timeout_s: float = 30) -> None:
         self.url = url
@@ -50,7 +50,7 @@ class AirflowClient:
         self._token: str | None = None
 
     def health(self) -> dict[str, Any]:
-        """Return the api-server's health report on all services. It needs no login."""
+        """Return the api-server's health report on all services. The request needs no login."""
         return dict(self.send("GET", "/api/v2/monitor/health", login=False).json())
 
     def request(self, method: str, path: str, **options: Any) -> Any:
@@ -63,7 +63,7 @@ class AirflowClient:
         return answer.json() if answer.content else None
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
-        """Create a pool, or set its slots."""
+        """Create a pool, or set the slots of a pool that exists."""
         pool = {"slots": slots, "description": description, "include_deferred": False}
         known = {known["name"] for known in self.request("GET", "/pools", params={"limit": 100})["pools"]}
         if name in known:
@@ -106,11 +106,11 @@ class AirflowClient:
         return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """``queued``, ``running``, ``success`` or ``failed``."""
+        """Return the state of a run: ``queued``, ``running``, ``success`` or ``failed``."""
         return str(self.request("GET", _run_path(dag_id, run_id))["state"])
 
     def task_states(self, dag_id: str, run_id: str) -> list[TaskState]:
-        """Return every task of a run, with mapped parts one by one."""
+        """Return the state of every task of a run, with one entry for each part of a mapped task."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances"
         found: list[dict[str, Any]] = []
         while True:
@@ -162,7 +162,7 @@ class AirflowClient:
         return events
 
     def failure_logs(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """Return the log of every task that failed itself, by label."""
+        """Return the logs of failed tasks by label, without the tasks that did not run because another task failed."""
         tasks = self.task_states(dag_id, run_id)
         return {task.label: self.task_log(dag_id, run_id, task) for task in tasks if task.state == "failed"}
 

@@ -15,7 +15,7 @@ READY_TIMEOUT_S: Final = 60
 
 
 class Broker:
-    """The Redis of one state folder, with a password. It keeps nothing, because Airflow resends tasks."""
+    """Control the Redis of one state folder. Redis stores nothing on disk, because Airflow sends tasks again."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -24,7 +24,7 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """URL with the password."""
+        """Return the URL of Redis, with its password."""
         return f"redis://:{self.state.secrets.broker_password}@127.0.0.1:{self.state.remembered_port('broker')}/0"
 
     def start(self) -> None:

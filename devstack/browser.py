@@ -1,4 +1,4 @@
-"""Open headless Chromium, signed in to the development stack's Airflow. Needs the extra ``dev`` and a chromium."""
+"""Open headless Chromium, signed in to the stack's Airflow. This needs the extra ``dev`` and Chromium."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ _FLAGS: Final = [
 
 
 def chromium() -> str | None:
-    """Return the program's path, or None."""
+    """Return the path of the program Chromium, or ``None`` if it is not on the path."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @contextmanager
 def signed_in(stack: Stack, user: str, *, height: int = 900, timeout_ms: int = 60_000) -> Iterator[Page]:
-    """Open a page, 1400 pixels wide, signed in as this user of a running stack.
+    """Open a browser page that is signed in as ``user``, and close it after the ``with`` block.
+
+    The page is 1400 pixels wide and ``height`` pixels high.
 
     Raises:
-        BinaryMissingError: there is no chromium.
+        BinaryMissingError: Chromium is not installed.
     """
     from playwright.sync_api import sync_playwright
 

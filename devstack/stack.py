@@ -1,4 +1,4 @@
-"""Run the whole stack: Postgres, an object server and optionally Airflow.
+"""Run the whole stack: Postgres, an S3 server and optionally Airflow.
 
 ::
 
@@ -31,7 +31,7 @@ URIS: Final = ("models", "weights", "dataset", "scans")
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
-    """The state of one service."""
+    """Hold the state of one service. ``pid`` is ``None`` if the service does not run."""
 
     name: str
     pid: int | None
@@ -40,15 +40,17 @@ class ServiceStatus:
 
 
 class Stack:
-    """One state folder and its services. Entering starts the missing services, and leaving stops only these.
+    """Control the services of one state folder.
+
+    A ``with`` block starts the services that do not run. At its end it stops only the services that it started.
 
     Args:
         folder: the state folder, which holds all data of the stack.
         airflow: whether to run Airflow too. Tests of the library need only Postgres and S3.
         dags_folder: the DAGs that Airflow runs, by default the project's own.
-        extra_env: variables for Airflow's services and tasks, after the library's own.
-        workers: Celery workers that run Airflow's tasks, over a Redis. Without any the scheduler runs them.
-        external_s3: an external S3 server to use.
+        extra_env: variables for Airflow's services and tasks. They override the library's own variables.
+        workers: Celery workers that run Airflow's tasks, with Redis as broker. If empty, the scheduler runs the tasks.
+        external_s3: an S3 server to use in place of one that the stack starts.
         progress: callback for progress, called with one line at a time.
     """
 
@@ -123,7 +125,7 @@ class Stack:
         return AirflowClient(self.airflow.url, "admin", self.state.secrets.admin_password)
 
     def status(self) -> list[ServiceStatus]:
-        """Return each service, whether it runs and its memory with its children."""
+        """Return the state of each service, with the memory of its process and all descendants."""
         stores = [self.postgres.service, self.objects.service]
         return [_status(service) for service in (self._services() if self._with_airflow else stores)]
 
@@ -172,7 +174,7 @@ def _status(service: Service) -> ServiceStatus:
 
 
 def _memory(process: psutil.Process) -> int:
-    """Return the bytes of this process. Shared bytes are divided among the sharing processes where possible."""
+    """Return the memory of a process in bytes. Where possible, shared memory is divided among its processes."""
     try:
         info = process.memory_full_info()
     except psutil.Error:

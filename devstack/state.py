@@ -4,7 +4,7 @@
 
     .devstack/
         secrets.json     mode 0600
-        ports.json       the port of each service, so that its URL stays
+        ports.json       the port of each service, so that its URL stays the same
         run/             pid and start time of each service
         logs/            one file per service
         postgres/  s3/  airflow/
@@ -43,7 +43,7 @@ def _long_token() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """All random passwords and keys of one stack."""
+    """Hold all passwords and keys of one stack, which are random texts."""
 
     postgres_password: str = field(default_factory=_token, repr=False)
     airflow_database_password: str = field(default_factory=_token, repr=False)
@@ -68,7 +68,7 @@ class Secrets:
 
 
 class State:
-    """One state folder, created at first use."""
+    """Read and write one state folder. The folder is created at first use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -85,16 +85,16 @@ class State:
         return self.logs / f"{service}.log"
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return a JSON file of this folder, or an empty mapping."""
+        """Return the content of the file ``<name>.json`` in this folder, or an empty mapping without such a file."""
         path = self.folder / f"{name}.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        """Replace a JSON file of this folder atomically, readable by its owner only."""
+        """Replace the file ``<name>.json`` in this folder atomically. Only its owner can read the file."""
         write_private(self.folder / f"{name}.json", json.dumps(content, indent=1))
 
     def port(self, service: str) -> int:
-        """Return the service's last port if it is free, otherwise a free one, and remember it."""
+        """Return the service's last port if it is free, otherwise another free port, and store the port."""
         with self._ports_lock:
             ports = self.read("ports")
             if service not in ports or not is_port_free(ports[service]):
@@ -103,12 +103,12 @@ class State:
             return int(ports[service])
 
     def remembered_port(self, service: str) -> int | None:
-        """Return the service's present or last port."""
+        """Return the port that ``port`` stored for the service, or ``None`` if it stored none."""
         return self.read("ports").get(service)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock this folder, so that two commands at once run one after the other."""
+        """Lock this folder during the ``with`` block, so that two commands run one after the other."""
         with (self.folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -124,7 +124,7 @@ class State:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600. A reader sees the old content or the new, never a part."""
+    """Write a file of mode 0600. A reader sees the old content or the new content, never a part of it."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -144,7 +144,7 @@ def is_port_free(port: int) -> bool:
 
 
 def free_port(exclude: set[int]) -> int:
-    """Return a free loopback port that is not reserved for another service."""
+    """Return a free loopback port that is not in ``exclude``, the ports of the other services."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -154,7 +154,7 @@ def free_port(exclude: set[int]) -> int:
 
 
 def loopback_environment() -> dict[str, str]:
-    """Return this process's environment, with no proxy for loopback."""
+    """Return this process's environment, extended so that connections to this machine use no proxy."""
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     names = [name for name in known.split(",") if name]
     no_proxy = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))

@@ -13,19 +13,19 @@ from devstack.service import Service, kill
 from devstack.state import State
 
 NAME: Final = "EMBEDDED_WORKER"
-"""The variable with a worker's name. Other services do not have it."""
+"""Name of the environment variable that holds a worker's name. Other services do not have this variable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """The name of a worker and its queues. It runs one task at a time."""
+    """Describe a worker, which runs one task at a time. ``queues`` has the names of its queues, with commas."""
 
     name: str
     queues: str = "default"
 
 
 class CeleryWorker:
-    """One worker of a state folder."""
+    """Control one Celery worker of a state folder."""
 
     def __init__(self, state: State, worker: Worker) -> None:
         self.worker = worker
@@ -58,7 +58,10 @@ class CeleryWorker:
             kill([process, *process.children(recursive=True)])
 
     def _says_ready(self) -> bool:
-        """Search the log since this start, because the log of an earlier worker is in the same file."""
+        """Return whether the log since this start says that the worker is ready.
+
+        The log of an earlier worker is in the same file, and is not searched.
+        """
         log = self.service.log
         return log.exists() and b" ready." in log.read_bytes()[self._log_begins :]
 
@@ -76,5 +79,5 @@ def environment(broker_url: str, database_url: str) -> dict[str, str]:
 
 
 def hostname() -> str:
-    """Return the host that Airflow records for a task: on one machine, the worker's name."""
+    """Return the name that Airflow records as a task's host: the name of the worker, or ``localhost`` elsewhere."""
     return os.environ.get(NAME, "localhost")

@@ -1,4 +1,4 @@
-"""Share settings, database, object store and error responses between the two plugins."""
+"""Define what the plugins share: settings, database, object store and error responses."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def opened() -> tuple[Settings, Engine, ObjectStore]:
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """Return the error's message with status 404 or 503: as a page for people, as JSON for programs.
+    """Return a response with the error's message, as an HTML page for people and as JSON for programs.
 
-    The message contains no object key and no patient. The status is 404 if the page or object does not exist, 422 if
-    two models cannot be compared, and 503 if a service is not available.
+    The message contains no object key and no patient. The status is 404 if the page or object does not exist. It
+    is 422 if two models cannot be compared, and 503 if a service is not available.
     """
     if isinstance(error, EvaluationError):
         status = 422
@@ -62,12 +62,12 @@ def error_response(request: Request, error: Exception) -> Response:
 
 
 def http_error_response(request: Request, error: HTTPException) -> Response:
-    """Return the response of an HTTP error, such as 401 with a link to the login page that leads back."""
+    """Return the response of an HTTP error. For 401, its page links to the login, which leads back to the same URL."""
     return _response(request, error.status_code, str(error.detail), headers=dict(error.headers or {}))
 
 
 async def invalid_request_response(request: Request, error: RequestValidationError) -> Response:
-    """Return a page for people, or FastAPI's response, after a request with an invalid value."""
+    """Return the response to a request with an invalid value: a page for people, FastAPI's response for programs."""
     if not _is_page(request):
         return await request_validation_exception_handler(request, error)
     names = ", ".join(sorted({str(each["loc"][-1]) for each in error.errors()}))
@@ -93,7 +93,7 @@ def _response(request: Request, status: int, detail: str, headers: dict[str, str
 
 
 def _is_page(request: Request) -> bool:
-    """Return whether a person opened the URL. Scripts and images accept no HTML, or any type."""
+    """Return whether a person opened the URL in a browser. Only such a request names HTML as an accepted type."""
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 

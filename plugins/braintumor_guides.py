@@ -17,7 +17,7 @@ _DOCS = Path(__file__).parent.parent / "docs"
 def guide_page(name: str) -> str | None:
     """Return the page ``docs/<name>.md`` as HTML, or ``None`` if the file is not installed.
 
-    Headings have the IDs that repository hosts give them. So the links ``docs/runbook.md#drift`` work.
+    Each heading has the ID that hosts of repositories give it, so links such as ``docs/runbook.md#drift`` work.
     """
     file = _DOCS / f"{name}.md"
     if not file.is_file():

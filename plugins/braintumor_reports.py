@@ -1,8 +1,8 @@
 """Serve the reports of the retrain DAG in Airflow's navigation, for users who can see the runs of that DAG.
 
-A flip preview shows production images, so its users must also see the runs of the nightly DAG. A rescore's report is
-for users who can see the runs of both scoring DAGs. The pages are in S3 next to the models. The routes return pages and
-never serve files.
+A flip preview shows production images, so its users must also see the runs of ``nightly_scoring``. The report of a
+rescore is for users who can see the runs of ``nightly_scoring`` and ``rescore_history``. The pages are in S3 next to
+the models. The routes return only these pages, and no other object.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ app = FastAPI(
 
 
 def _reader(user: GetUserDep) -> Reader:
-    """Return the user's rights to the parts of the page of all models."""
+    """Return which parts of the page of all models the user may see."""
     from braintumor.evaluation.report.index_page import Reader
 
     def may_get(dag_id: str, entity: DagAccessEntity) -> bool:
@@ -176,7 +176,7 @@ def quality(snapshot: str) -> Response:
 
 
 def _page(path: str, detail: str) -> Response:
-    """Return a page below the models' prefix in S3. ``path`` is relative to that prefix.
+    """Return a page in S3 as a response. ``path`` is relative to the prefix of the models.
 
     Raises:
         HTTPException: the page does not exist (404). The message is ``detail``.

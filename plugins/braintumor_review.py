@@ -70,7 +70,7 @@ class NewReviewSession(BaseModel):
 
 
 class NewReview(BaseModel):
-    """Hold a new decision about a frame. ``braintumor.review.decisions.ReviewDecision`` explains the fields."""
+    """Hold a new decision of a reviewer about a frame. ``braintumor.review.decisions.ReviewDecision`` explains it."""
 
     model_config = ConfigDict(extra="forbid")
     request_key: str = Field(min_length=16, max_length=64, pattern=r"^[A-Za-z0-9-]+$")
@@ -187,7 +187,7 @@ def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameInde
     """Return the activation map of a frame as PNG.
 
     Raises:
-        HTTPException: the frame is read blind (403).
+        HTTPException: the prediction is hidden from the user until the user has decided (403).
     """
     from braintumor.db.database import transaction
     from braintumor.review.images import map_png
@@ -239,7 +239,7 @@ def start(caller: _CallerDep, wanted: NewReviewSession) -> JSONResponse:
 
 @app.post("/reviews", dependencies=_writes)
 def review(caller: _CallerDep, given: NewReview) -> JSONResponse:
-    """Save a decision once per request key, if the page has received the frame's image.
+    """Save a reviewer's decision, once per request key, if the page has received the frame's image.
 
     Raises:
         HTTPException: the finding is unknown (422), or the page has not received the image (409).

@@ -27,7 +27,7 @@ def variable_of(connection: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentConnection:
-    """An Airflow connection, with the fields that ``Settings.completed`` reads. The repr shows no secret."""
+    """Hold an Airflow connection from an environment variable, with the fields that ``Settings.completed`` reads."""
 
     login: str | None
     password: str | None = field(repr=False)
@@ -82,20 +82,26 @@ class EnvironmentConnection:
 
 
 def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings that a role, such as ``scorer``, has in the environment, with its Airflow connections."""
+    """Return the settings of a role, such as ``scorer``, from variables and Airflow connections in the environment."""
     settings = Settings.from_environment(environment, role=role)
     return with_store_of(environment, with_database_of(environment, settings, role))
 
 
 def with_database_of(environment: Mapping[str, str], settings: Settings, role: str) -> Settings:
-    """Return the settings with the URL of the role's connection in the environment, if Postgres is not set."""
+    """Return the settings with the Postgres URL of the role's Airflow connection in the environment.
+
+    The settings stay unchanged if they already have a Postgres URL, or if the environment has no such connection.
+    """
     if not environment.get(variable_of(f"{DATABASE_CONNECTION}_{role}")):
         return settings
     return settings.with_database(partial(EnvironmentConnection.find, environment=environment), role=role)
 
 
 def with_store_of(environment: Mapping[str, str], settings: Settings) -> Settings:
-    """Return the settings with S3 of the connection in the environment, if S3 is not set."""
+    """Return the settings with the S3 server and keys of the Airflow connection in the environment.
+
+    The settings stay unchanged if they name an S3 server or key, or if the environment has no such connection.
+    """
     if not environment.get(variable_of(STORE_CONNECTION)):
         return settings
     return settings.with_store(partial(EnvironmentConnection.find, environment=environment))

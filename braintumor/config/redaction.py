@@ -13,14 +13,14 @@ _URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+://)(?P<rest>.*)", re.IGNORECASE | re
 _ADDRESS = re.compile(r"(\[[0-9a-f:.]+\]|[\w.,-]*)(:\d+)?(/[^?#@:]*)?")
 _SECRET_WORD = re.compile(r"pass|secret|token|key|sig|auth|cred", re.IGNORECASE)
 _SHORTEST = 4
-"""Least length in characters of a secret that is replaced in messages. Many words contain a shorter text."""
+"""Smallest length in characters of a secret that is replaced in messages. Shorter texts occur inside many words."""
 
 
 def masked(variable: Variable, value: str) -> str:
     """Return the value of a variable for display, with ``***`` in place of secrets.
 
-    In a URL, login, password and secret parts of the query are masked. A secret URL shows user, host and database. Any
-    other secret is masked completely.
+    In a URL, the login, the password and secret parts of the query are masked. A secret URL, such as that of Postgres,
+    shows its user, host and database. Any other secret is masked completely.
     """
     if variable.kind is Kind.CONNECTION and not _URL.fullmatch(value):
         return MASK

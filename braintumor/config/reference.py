@@ -30,7 +30,7 @@ _LIKE_OURS = re.compile(r"BRAIN_?TUMOU?R_|AIRFLOW_CONN_BRAIN_?TUMOU?R_(DB|S3)", 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A section of docs/configuration.md: the variables that one program or part of the project reads."""
+    """Hold a section of docs/configuration.md, with the variables that one program or part of the project reads."""
 
     title: str
     text: str
@@ -39,7 +39,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingValue:
-    """The current value of a variable, with secrets masked. ``source`` is environment, default or unset."""
+    """Hold the current value of a variable, with secrets masked. ``source`` is environment, default or unset."""
 
     section: str
     name: str
@@ -91,7 +91,7 @@ def show(environment: Mapping[str, str] = os.environ) -> list[SettingValue]:
 
 
 def unknown(environment: Mapping[str, str] = os.environ) -> dict[str, str | None]:
-    """Return variables that look like settings and that nothing reads, each with the nearest known name or ``None``."""
+    """Return variables that look like settings but are not read, each with the nearest known name or ``None``."""
     known = [variable.name for section in sections() for variable in section.variables]
     read = {*known, *FORMER_NAMES.values()}
     return {name: _nearest(name, known) for name in sorted(environment) if _LIKE_OURS.match(name) and name not in read}
@@ -141,7 +141,10 @@ def _shown(section: Section, variable: Variable, environment: Mapping[str, str])
 
 
 def _nearest(name: str, known: list[str]) -> str | None:
-    """Return the known name nearest to an unknown one, or ``None``. Their common prefix does not count."""
+    """Return the known variable name most similar to an unknown name, or ``None`` if no known name is similar.
+
+    The prefix ``BRAINTUMOR_`` is not compared.
+    """
     start, _, end = re.sub(r"BRAIN_?TUMOU?R_", PREFIX, name.upper()).rpartition(PREFIX)
     by_end = {candidate.removeprefix(start + PREFIX): candidate for candidate in known if candidate.startswith(start)}
     longer = [candidate for candidate in by_end if candidate.startswith(end)]

@@ -8,7 +8,7 @@ OWNER = "braintumor_owner"
 
 
 class Role(StrEnum):
-    """A database role. Tasks and people connect through logins that are members of a role."""
+    """Name the database roles. Tasks and people connect through logins that are members of a role."""
 
     SCORER = "scorer"
     TRAINER = "trainer"

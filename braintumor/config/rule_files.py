@@ -20,7 +20,10 @@ Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
 
 
 def read_toml(path: Path, *, what: str, remedy: str, error: type[BrainTumorError]) -> dict[str, Any]:
-    """Return the values of a TOML file. An ``error`` begins with ``what``, such as "The recipe"."""
+    """Return the values of a TOML file, or raise ``error``.
+
+    The message begins with ``what``, such as "The recipe". ``remedy`` says what to do if the file cannot be read.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -30,10 +33,10 @@ def read_toml(path: Path, *, what: str, remedy: str, error: type[BrainTumorError
 
 
 class Table(BaseModel):
-    """A table of a TOML file: frozen, strict and without unknown keys.
+    """Define the base class of tables in TOML files. A table is frozen, strict and without unknown keys.
 
-    A field's description names the allowed values in messages. Without a description, pydantic names them. The message
-    about a missing key ends with ``reason``.
+    Error messages state the allowed values of a field with the field's description, or else with pydantic's own text.
+    The message about a missing key ends with ``reason``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -42,7 +45,7 @@ class Table(BaseModel):
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], *, where: str, error: type[BrainTumorError]) -> Self:
-        """Return a table with these values, or raise ``error``. Its message begins with ``where``."""
+        """Return a table with these values, or raise ``error`` with a message that begins with ``where``."""
         try:
             return cls.model_validate(values)
         except ValidationError as exc:
@@ -51,18 +54,19 @@ class Table(BaseModel):
 
 
 class Rules(Table):
-    """A table of rules, without defaults."""
+    """Define the base class of tables of rules, whose keys have no defaults."""
 
     reason: ClassVar[str]
 
 
 class RuleFile(Rules):
-    """The rules of one rule file. Increase ``version`` whenever a value changes.
+    """Hold the rules of one rule file. Increase the file's ``version`` whenever a value changes.
 
     Attributes:
         label: the name of the rules in messages, such as "gate".
         variable: the environment variable that can name another file.
-        packaged: the path of the rule file in this package.
+        packaged: the path of the rule file that is part of ``braintumor``.
+        error: the class of the errors about the file.
     """
 
     label: ClassVar[str]
@@ -77,8 +81,8 @@ class RuleFile(Rules):
         """Return the rules of a file, or of the packaged file.
 
         Raises:
-            ConfigurationError: as ``cls.error``: the file is not readable TOML, or a key is missing, unknown or out
-                of range.
+            ConfigurationError: the file is not readable TOML, or a key is missing, unknown or out of range. The class
+                of the error is ``cls.error``.
         """
         source = cls.packaged if path is None else Path(path)
         what = f"The {cls.label} rule file"
@@ -93,7 +97,10 @@ class RuleFile(Rules):
 
 
 _ORDER = {"extra_forbidden": 0, "missing": 1}
-"""Order of errors in reports. A misspelled key is both unknown and missing, and the unknown key needs correction."""
+"""Order of errors in messages.
+
+A misspelled key is unknown, and the right key is missing. The unknown key needs correction, so it comes first.
+"""
 
 
 def _message(model: type[Table], error: ErrorDetails, values: Any, prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""Define the settings of the library: one frozen object, read from the environment where a program starts.
+"""Define the settings of the library: one frozen object, which a program reads from the environment at its start.
 
 Only the command line and the DAGs read the environment. All other modules receive a ``Settings``.
 """
@@ -119,20 +119,21 @@ class Settings:
         """Return the settings, with Airflow's connections in place of missing settings of Postgres and S3.
 
         ``connection`` returns the Airflow connection of a name, or raises an error. It is called only for missing
-        settings. It must succeed, because otherwise a short outage of Airflow could send a task to another database or
-        S3. With a ``role``, the connection is ``braintumor_db_<role>``, with no fallback to ``braintumor_db``.
+        settings. An error of ``connection`` is not caught, because otherwise a short outage of Airflow could send a
+        task to another database or S3. With a ``role``, the connection is ``braintumor_db_<role>``, with no fallback to
+        ``braintumor_db``.
         """
         return self.with_database(connection, role=role).with_store(connection)
 
     def with_database(self, connection: Callable[[str], Connection], *, role: str | None = None) -> Self:
-        """Return the settings with the URL of an Airflow connection, if the settings have no Postgres URL."""
+        """Return the settings with Postgres from an Airflow connection, if they have no Postgres URL."""
         if self.database_url:
             return self
         url = connection(f"{DATABASE_CONNECTION}_{role}" if role else DATABASE_CONNECTION).get_uri()
         return replace(self, database_url=url.replace("postgres://", "postgresql://", 1))
 
     def with_store(self, connection: Callable[[str], Connection]) -> Self:
-        """Return the settings with S3 of an Airflow connection, if they have neither an endpoint nor an access key."""
+        """Return the settings with S3 from an Airflow connection, if they have no S3 endpoint and no access key."""
         if self.s3_endpoint or self.s3_access_key:
             return self
         s3 = connection(STORE_CONNECTION)
@@ -147,8 +148,8 @@ class Settings:
     def to_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return environment variables for a subprocess, from which ``from_environment`` reads equal settings.
 
-        With ``base``, the result is a copy of ``base`` without unset settings, former names and Postgres URLs of single
-        roles.
+        With ``base``, the result also has the variables of ``base``. Unset settings, former names and Postgres URLs of
+        single roles are removed.
         """
         values = {variable.name: getattr(self, name) for name, variable in setting_variables().items()}
         removed = {*values, *(FORMER_NAMES[name] for name in values if name in FORMER_NAMES)}

@@ -32,7 +32,7 @@ FORMER_NAMES = {
 
 
 class Kind(StrEnum):
-    """The type of a variable's text, as docs/configuration.md names it."""
+    """Name the types of the texts in variables. docs/configuration.md shows these names."""
 
     TEXT = "text"
     URL = "URL"
@@ -49,7 +49,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """One environment variable with its type, meaning and default."""
+    """Describe one environment variable, with its type, meaning and default."""
 
     name: str
     kind: Kind

@@ -27,10 +27,13 @@ def sql_folder() -> Path:
 
 
 def connect(settings: Settings, *, statement_seconds: int | None = None) -> Engine:
-    """Return an engine, without connecting yet. Raises ``ConfigurationError`` if the setting is no URL of Postgres.
+    """Return a SQLAlchemy engine, without connecting yet.
+
+    Raises ``ConfigurationError`` if the setting is not a URL of Postgres.
 
     Connections search the schema ``braintumor`` and use the time zone UTC. A pooled connection is tested before use,
-    because the server may have restarted. ``statement_seconds`` limits statements and idle transactions.
+    because the server may have restarted. ``statement_seconds`` is the longest time of a statement and of an idle
+    transaction.
     """
     url = _url(settings.require("database_url"))
     engine = create_engine(url, connect_args={"connect_timeout": 10}, hide_parameters=True, pool_pre_ping=True)
@@ -87,7 +90,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 def advisory_lock(connection: Connection, name: str, *, is_shared: bool = False) -> None:
     """Take the advisory lock ``name`` until the end of the transaction. Wait while another transaction has the lock.
 
-    A shared lock waits only for an exclusive lock. A table lock would need rights that tasks do not have.
+    A shared lock waits only for an exclusive lock. Advisory locks need no rights on tables, unlike table locks.
     """
     lock = "pg_advisory_xact_lock_shared" if is_shared else "pg_advisory_xact_lock"
     connection.execute(text(f"select {lock}(hashtextextended(:name, 0))"), {"name": f"{SCHEMA} {name}"})
@@ -134,7 +137,7 @@ class _Lines(io.TextIOBase):
 
 
 def run_script(connection: Connection, sql: str) -> None:
-    """Run a script of several SQL statements. It has no parameters, so ``%`` is literal."""
+    """Run a script of several SQL statements. A script has no parameters, so a ``%`` in it is literal."""
     with closing(connection.connection.cursor()) as cursor:
         cursor.execute(sql)
 
@@ -149,7 +152,7 @@ _SERVER = re.compile(
     | \b\d{1,3}(?:\.\d{1,3}){3}\b""",
     re.VERBOSE,
 )
-"""Parts of libpq's messages that name a server or a client."""
+"""Pattern of the parts of libpq's messages that name a server or a client."""
 
 
 def _without_server(engine: Engine, message: str) -> str:

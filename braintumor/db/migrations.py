@@ -6,7 +6,7 @@ one ``migrate`` at a time. Postgres makes readers wait behind a statement that w
 briefly for a lock, rolls back, and tries again.
 
 A migration is additive if older code can work with the new schema. Its first line begins with ``-- additive:``. The
-record stores it, because older code does not have the file.
+table ``migration`` records which migrations are additive, because older code does not have their files.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _LOCK = 7_203_611
 """Arbitrary number that identifies the advisory lock of ``migrate``."""
 
 LOCK_SECONDS, PAUSE_SECONDS, TRIES = 2, 4, 8
-"""Longest wait for a lock in seconds, pause between tries in seconds, and number of tries. In total under a minute."""
+"""Longest wait for a lock in seconds, pause between tries in seconds, and number of tries. All take under a minute."""
 
 _BUSY = {"55P03", "40P01"}
 """The SQLSTATEs of a lock timeout and of a deadlock, in this order."""
 
 _HAS_DEPENDENTS = {"2BP01", "0A000", "42P07", "42P16"}
-"""The SQLSTATEs if a view or function depends on a changed object, or has the name of a new table."""
+"""The SQLSTATEs of errors because a view or function depends on a changed object or has the name of a new table."""
 
 _ADDITIVE = "-- additive:"
 
@@ -47,7 +47,7 @@ _BEFORE_BASELINE = "0001_main_job"
 
 @dataclass(frozen=True, kw_only=True)
 class Migration:
-    """A numbered SQL file. ``name`` is the file name without ``.sql``."""
+    """Hold a numbered SQL file. ``name`` is the file name without ``.sql``."""
 
     name: str
     sql: str
@@ -82,8 +82,8 @@ def migrate(
 ) -> list[Migration]:
     """Apply pending migrations, update views and grants, and return the applied migrations.
 
-    If the roles exist or the login can create them, the owner role owns all objects and the roles get their grants. An
-    object "of others" is one that this program did not create.
+    If the login can use or create the database roles, the owner role owns all objects. Then the roles get their grants.
+    An object "of others" is one that this program did not create.
 
     Args:
         engine: Engine of the login that migrates.
@@ -155,7 +155,7 @@ def _make_record(connection: Connection) -> None:
 def require_current(engine: Engine) -> None:
     """Check that the schema is current, or ahead of this program version by additive migrations only.
 
-    Raises ``MigrationError`` if it is not, or an applied file has changed.
+    Raises ``MigrationError`` if the schema is neither, or if the file of an applied migration has changed.
     """
     with transaction(engine) as connection:
         pending = _pending(connection, may_be_ahead=True)
@@ -167,8 +167,8 @@ def require_current(engine: Engine) -> None:
 def _apply(connection: Connection, migration: Migration, views: Views) -> None:
     """Apply a migration, and insert its record.
 
-    If a view or function prevents it, drop all ours and try again. Raises ``MigrationError`` if objects of others
-    prevent it.
+    If a view or function prevents the migration, the function drops all views and functions of ``sql/views`` and tries
+    again. Raises ``MigrationError`` if objects of others prevent the migration.
     """
     if not _is_run(connection, migration):
         views.drop_all()
@@ -181,7 +181,10 @@ def _apply(connection: Connection, migration: Migration, views: Views) -> None:
 
 
 def _refuse(connection: Connection, migration: Migration) -> None:
-    """Raise ``MigrationError`` with the views of others that prevent a migration, or Postgres' error."""
+    """Raise ``MigrationError`` with the names of the views of others that prevent a migration.
+
+    If there are no such views, raise Postgres' own error.
+    """
     others = connection.scalars(statement("db/views_on_tables"), {"schema": SCHEMA}).all()
     if not others:
         run_script(connection, migration.sql)
@@ -193,7 +196,7 @@ def _refuse(connection: Connection, migration: Migration) -> None:
 
 
 def _is_run(connection: Connection, migration: Migration) -> bool:
-    """Run the SQL of a migration, and return whether it succeeded. If a dependent object prevents it, roll it back."""
+    """Run the SQL of a migration, and return whether it succeeded. Roll it back if a dependent object prevents it."""
     savepoint = connection.begin_nested()
     try:
         run_script(connection, migration.sql)
@@ -208,7 +211,7 @@ def _is_run(connection: Connection, migration: Migration) -> bool:
 
 @contextmanager
 def _raises_busy() -> Iterator[None]:
-    """Translate a lock timeout or a deadlock in the ``with`` block into ``_BusyError``: a context manager."""
+    """Raise ``_BusyError`` in place of a lock timeout or a deadlock in the ``with`` block (a context manager)."""
     try:
         yield
     except (exc.DBAPIError, psycopg2.Error) as error:

@@ -16,8 +16,8 @@ from braintumor.db.statements import statement
 def prepare(connection: Connection) -> bool:
     """Create missing roles if the login can, and switch the transaction to the owner role.
 
-    The owner role becomes the owner of the login's objects in the schema. The result is ``False``, and the schema is
-    unchanged, if a role is still missing or the login is not a member of the owner role.
+    The owner role becomes the owner of the login's objects in the schema, and the result is ``True``. If a role is
+    still missing or the login is no member of the owner role, the schema stays unchanged. Then the result is ``False``.
     """
     if _missing(connection) and _can_create(connection):
         run_script(connection, (sql_folder() / "roles.sql").read_text())

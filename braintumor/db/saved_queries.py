@@ -1,4 +1,4 @@
-"""Run the saved queries, files ``sql/queries/NAME.sql`` with a question in the first line.
+"""Run the saved queries. A saved query is a file ``sql/queries/NAME.sql`` with a question in the first line.
 
 The queries read views only, because analysts have no rights on tables.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A saved query: its name, its question in plain words, and its SQL."""
+    """Hold a saved query: its name, the question that it answers in plain words, and its SQL."""
 
     name: str
     question: str
@@ -32,7 +32,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryResult:
-    """Column names and rows of a query. Decimals are converted to floats."""
+    """Hold the column names and rows of a query. Decimals are converted to floats."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]

@@ -4,8 +4,8 @@
 in the database are "of others".
 
 A changed view or function is replaced in place if Postgres allows it, because this keeps its grants and dependents.
-Otherwise it is dropped with all its dependents. Ours are created again with their grants. Objects of others are lost,
-so the caller must get the operator's consent before it commits.
+Otherwise it is dropped with all its dependents. Then our dropped objects are created again with their grants. Dropped
+objects of others are lost, so the caller must get the operator's consent before it commits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOKEN = re.compile(
 )
 _CREATE = re.compile(r"create\s+(?:or\s+replace\s+)?(view|function)\s+(\w+)")
 _NOT_REPLACEABLE = {"42P16", "42P13"}
-"""The SQLSTATEs with which Postgres refuses to replace a view or function in place, for example if a column goes."""
+"""The SQLSTATEs with which Postgres refuses to replace a view or function, for example one that loses a column."""
 _IS_MISSING = {"42703", "42P01", "42883", "42704"}
 """The SQLSTATEs of a missing column, table, function or other object, in this order."""
 _COMMENTS = "comments"
@@ -41,7 +41,7 @@ def statements(sql: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A statement that creates a view or a function. ``kind`` is ``view`` or ``function``."""
+    """Hold a statement that creates a view or a function. ``kind`` is ``view`` or ``function``."""
 
     kind: str
     name: str
@@ -111,10 +111,10 @@ class Views:
             self._create(definition)
 
     def _try(self, sql: str, refusals: set[str], *, is_good: Callable[[], bool] = lambda: True) -> bool:
-        """Run SQL, and return whether it succeeded. Otherwise roll it back.
+        """Run SQL, and return whether it succeeded. SQL that does not succeed is rolled back.
 
-        ``refusals`` are SQLSTATEs that mean "not succeeded". Any other error is raised. ``is_good`` is a check after
-        the SQL.
+        ``refusals`` are the SQLSTATEs of errors for which the result is ``False``. Any other error is raised. After the
+        SQL, ``is_good`` checks whether the SQL did what it should.
         """
         savepoint = self._connection.begin_nested()
         try:
@@ -133,7 +133,7 @@ class Views:
     def _is_single(self, definition: Definition) -> bool:
         """Return whether the definition is a view, or the only function of its name.
 
-        A replacement with other parameters would leave the old function.
+        If a replacement has other parameters, Postgres keeps the old function too.
         """
         sql = text("select count(*) from pg_proc where pronamespace = cast(:s as regnamespace) and proname = :name")
         count = self._connection.scalar(sql, {"s": SCHEMA, "name": definition.name})

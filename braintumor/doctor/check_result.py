@@ -1,4 +1,4 @@
-"""Define the results of checks."""
+"""Define the results of the checks of an installation."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """The outcome of a check."""
+    """Name the outcomes of a check."""
 
     OK = "ok"
     NOTE = "note"
-    """Information. No work fails because of it."""
+    """Information for the operator. No work fails because of this information."""
     WRONG = "wrong"
     """Work will fail, or its results are not reliable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """The result of a check, shown as one line: name of the check, outcome, and a message with the fix."""
+    """Hold the result of a check: its name, its outcome, and a message that says how to fix a fault."""
 
     check: str
     state: State
@@ -31,7 +31,7 @@ def ok(check: str, message: str) -> CheckResult:
 
 
 def note(check: str, message: str) -> CheckResult:
-    """Return the result of a check with information. No work fails because of it."""
+    """Return the result of a check that found something to know. No work fails because of this result."""
     return CheckResult(check=check, state=State.NOTE, message=message)
 
 

@@ -22,7 +22,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 
 @dataclass(kw_only=True)
 class Installation:
-    """The installation under check: the settings of one role or of no role, and the connections to S3 and Postgres.
+    """Hold the installation under check: the settings of one role or no role, and the connections to S3 and Postgres.
 
     Attributes:
         problems: The messages of errors while the settings were read.

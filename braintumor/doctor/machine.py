@@ -53,7 +53,8 @@ def settings(installation: Installation) -> Iterator[CheckResult]:
 def pseudonym_key(installation: Installation) -> Iterator[CheckResult]:
     """Check that the pseudonym key is set if the role needs it, for scoring or for snapshots with reviewed frames.
 
-    The key keeps the patients of the test split out of training. A worker that only trains does not have it.
+    A snapshot with reviewed frames needs the key to keep patients of the test split out of training. A worker that only
+    trains does not have the key.
     """
     if installation.role not in {None, Role.SCORER, Role.TRAINER}:
         yield note("pseudonym key", f"not needed as {installation.role}")
@@ -66,7 +67,7 @@ def pseudonym_key(installation: Installation) -> Iterator[CheckResult]:
 
 
 def clock_of_store(installation: Installation) -> Iterator[CheckResult]:
-    """Check that this machine's clock agrees with the Date header of S3."""
+    """Check that this machine's clock agrees with the Date header in a response of S3."""
     bucket = S3Uri.parse(installation.settings.require("models_uri")).bucket
     yield _skew(installation, "clock, S3", lambda: installation.store.date(bucket))
 

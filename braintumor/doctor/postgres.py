@@ -14,7 +14,7 @@ from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import lacking
 
 OLDEST = 160_000
-"""Oldest usable version. ``db.roles`` uses a form of ``pg_has_role`` that PostgreSQL 16 introduced."""
+"""Oldest usable ``server_version_num``. ``db.roles`` uses a form of ``pg_has_role`` that is new in PostgreSQL 16."""
 TESTED = 180_000
 SHOWN = 6
 """Most missing rights or migrations that a message names. The message counts the rest."""
@@ -64,7 +64,7 @@ def login(installation: Installation) -> Iterator[CheckResult]:
 
 
 def schema(installation: Installation) -> Iterator[CheckResult]:
-    """Check that all migrations are applied, and no others."""
+    """Check that the database has all migrations of this program version, and no others."""
     pending = [migration.name for migration in migrations.plan(installation.engine)]
     if pending:
         yield wrong("migrations", f"Not applied: {_some(pending)}.", do="Run `braintumor migrate`.")

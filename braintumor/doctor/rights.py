@@ -16,7 +16,7 @@ _FUNCTION = re.compile(r"braintumor\.(\w+)\(")
 
 
 def granted(role: Role) -> set[tuple[str, str]]:
-    """Return the role's rights on tables and sequences in sql/grants.sql, as pairs of relation and verb."""
+    """Return the role's rights on tables and sequences in sql/grants.sql, as pairs such as (``scan``, ``select``)."""
     rights: set[tuple[str, str]] = set()
     for grant in _statements():
         match = _GRANT.fullmatch(grant)

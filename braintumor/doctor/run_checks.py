@@ -1,4 +1,4 @@
-"""Run all checks one after another. A failed check stops no other check. An unreachable server is tried once."""
+"""Run all checks one after another, also after a failed one. Skip checks of a server that is unreachable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ NAMES = {S3: "S3", POSTGRES: "Postgres"}
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A check: its name in results about failures, its function, and the servers that it needs."""
+    """Describe a check.
+
+    ``run`` yields the results of the check. ``name`` names the check in a result if ``run`` fails or is skipped.
+    ``needs`` has the servers without which the check is skipped.
+    """
 
     name: str
     run: Callable[[Installation], Iterator[CheckResult]]

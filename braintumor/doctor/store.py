@@ -20,7 +20,7 @@ PREFIXES = {
     Role.PROMOTER: ("models_uri",),
     Role.REVIEWER: ("scans_uri", "models_uri"),
 }
-"""The settings whose prefixes the tasks of a role must list."""
+"""The settings, by role, whose S3 prefixes the tasks of the role must list."""
 EVERY_PREFIX = ("scans_uri", "dataset_uri", "models_uri", "weights_uri")
 FOLDER = "doctor/"
 """Key prefix of the test object, under the prefix of the models."""
@@ -86,7 +86,7 @@ def reads(installation: Installation) -> Iterator[CheckResult]:
 
 
 def reads_by_version(installation: Installation) -> Iterator[CheckResult]:
-    """Check that a read of a listed version returns that version or an error, also after a change of the object."""
+    """Check that a read with an etag fails after the object was overwritten, and does not return the new version."""
     check = "S3 conditional get"
     if installation.own is None:
         yield note(check, NOTHING_WRITTEN)

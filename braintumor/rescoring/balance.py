@@ -1,4 +1,4 @@
-"""Check the balance of a rescore: the numbers of scans in each state add up to the number of requested scans."""
+"""Check that a rescore balances: the numbers of scans per state add up to the number of requested scans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braintumor.scoring.run_report.balance import CountedBalance, finish_run, re
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreBalance(CountedBalance):
-    """Count the scans of one rescore, by state."""
+    """Hold the numbers of scans of one rescore, by state. ``count_asked`` is the number of requested scans."""
 
     count_asked: int
     count_rescored: int
@@ -32,7 +32,7 @@ def count_balance(engine: Engine, run: RescoreRun) -> RescoreBalance:
 
 
 def reconcile(engine: Engine, run: RescoreRun) -> RescoreBalance:
-    """Record the balance of a rescore, fail a rescore that does not balance, and return the balance.
+    """Record in Postgres whether a rescore balances, and return its balance.
 
     Raises ``UnbalancedRunError`` if the rows of a scan do not explain its state, or ``ScoringRunError`` if S3 refused
     every scan.

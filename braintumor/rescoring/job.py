@@ -1,4 +1,4 @@
-"""Run the steps of a rescore: all in one process for ``braintumor rescore``, one per task in the DAG."""
+"""Run a rescore: ``braintumor rescore`` runs all steps in one process, and the DAG runs one step per task."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Rescore:
         chunk_size: int = CHUNK_SIZE,
         progress: Callable[[str], None] = lambda _: None,
     ) -> RescoreRun:
-        """Open a rescore: pin the model, and select the scans in chunks of ``chunk_size``.
+        """Open a rescore that pins the model and selects the scans in chunks of ``chunk_size``, and return it.
 
         If a rescore with this ``run_key`` exists, the function returns that rescore unchanged. ``progress`` receives
         the request as text, and a warning if the model is older than a model whose predictions it replaces.
@@ -86,7 +86,7 @@ class Rescore:
             self._loaded(load_rescore(self.engine, scoring_run_id).model)
 
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
-        """Score one chunk, and return the number of scans per state. ``rescore_chunk`` gives the errors."""
+        """Score one chunk, and return the number of scans per state. The errors are those of ``rescore_chunk``."""
         run = load_rescore(self.engine, scoring_run_id)
         default_pool()
         with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
@@ -101,8 +101,9 @@ class Rescore:
     def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
         """Write the page of the changed predictions, and return a summary.
 
-        The summary has ``text`` with the URL of the page below ``reports_url`` or its S3 address, ``page_uri``,
-        ``count_compared`` and ``count_flip``.
+        The keys of the summary are ``text``, ``page_uri``, ``count_compared`` and ``count_flip``. The text ends with
+        the URL of the page below ``reports_url``. If ``reports_url`` is empty, the text ends with the page's S3
+        address.
         """
         run = load_rescore(self.engine, scoring_run_id)
         address = run_page(self.settings, run.run_key, RESCORE_REPORT)
@@ -121,7 +122,7 @@ class Rescore:
         }
 
     def reconcile(self, scoring_run_id: int | None) -> RescoreBalance:
-        """Check that the rescore balances, record the balance, and return the balance."""
+        """Record in Postgres whether the rescore balances, and return its balance."""
         return reconcile(self.engine, load_rescore(self.engine, scoring_run_id))
 
 

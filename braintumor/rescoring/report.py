@@ -20,8 +20,8 @@ from braintumor.rescoring.request import RescoreRun, age_warning, models_before
 class RescoreReport(Flips):
     """Hold the request, the balance and the changed predictions of a rescore.
 
-    ``model`` scored the scans, ``before`` are the models of the earlier predictions. ``warning`` is a sentence if
-    ``model`` is older than one of them, otherwise empty.
+    ``model`` is the name of the model that scored the scans. ``before`` has the names of the models whose predictions
+    it replaces. ``warning`` is a sentence if ``model`` is older than one of these models, otherwise an empty text.
     """
 
     model: str
@@ -34,7 +34,7 @@ class RescoreReport(Flips):
 
 
 def make_report(engine: Engine, run: RescoreRun) -> RescoreReport:
-    """Return the report of a rescore: its predictions so far, compared with the earlier current predictions."""
+    """Compare the predictions that a rescore has made so far with the predictions before it, and return the report."""
     flips = find_flips(engine, "rescoring/prediction_pairs.sql", {"run": run.scoring_run_id}, shown=SHOWN_FLIPS)
     before = models_before(engine, run)
     return RescoreReport(
@@ -70,6 +70,6 @@ def to_text(report: RescoreReport, *, address: str) -> str:
 
 
 def report_page(report: RescoreReport, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
-    """Return the page of a rescore as HTML. ``shown`` has the flips with images, the most severe first."""
+    """Return the page of a rescore as HTML. ``shown`` has changed predictions with images, the most severe first."""
     template = flip_templates().get_template("rescore.html")
     return template.render(report=report, shown=list(shown), run_key=run_key, created=created, summary=summary(report))

@@ -1,7 +1,7 @@
 """Open a rescore: select the scans and the model, and record the requester and the reason.
 
 The champion may always rescore. Any other model needs an approval of the requester, and must have been champion or have
-passed the gate. One transaction records the request before any scoring. It never changes.
+passed the gate. One transaction records the request before any scoring. The recorded request never changes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RescoreRequest:
 
     @classmethod
     def of_form(cls, values: Mapping[str, Any], *, actor: str) -> Self:
-        """Return a request with the values of the DAG's form. Times are ISO 8601, empty fields are ``None``."""
+        """Return a request with the values of the DAG's form, in which times are ISO 8601 texts."""
         return cls(
             actor=actor,
             reason=values["reason"],
@@ -61,7 +61,7 @@ class RescoreRequest:
 
 
 def _time(value: str | None) -> datetime | None:
-    """Return the time in an ISO 8601 text, or ``None`` without a text. A time without a zone is UTC."""
+    """Return the time in an ISO 8601 text, or ``None`` for an empty text. A time without a zone is in UTC."""
     if not value:
         return None
     time = datetime.fromisoformat(value)
@@ -70,7 +70,10 @@ def _time(value: str | None) -> datetime | None:
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreRun:
-    """Hold a rescore with its pinned model. ``count_asked`` of the ``count_matching`` scans are selected."""
+    """Hold a rescore with its pinned model.
+
+    ``count_matching`` is the number of scans that match the request. ``count_asked`` of them are selected for scoring.
+    """
 
     scoring_run_id: int
     run_key: str
@@ -92,7 +95,7 @@ class RescoreRun:
 def open_rescore_run(
     engine: Engine, request: RescoreRequest, *, run_key: str, chunk_size: int = CHUNK_SIZE
 ) -> RescoreRun:
-    """Open a rescore, and return it: pin the model, and select the scans in chunks of ``chunk_size``.
+    """Open a rescore that pins the model and selects the scans in chunks of ``chunk_size``, and return it.
 
     If a rescore with this ``run_key`` exists, the function returns that rescore unchanged.
 
@@ -124,7 +127,7 @@ def open_rescore_run(
 def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
     """Return the rescore with this run ID.
 
-    Raises ``ScoringRunError`` if it does not exist.
+    Raises ``ScoringRunError`` if there is no such rescore, or if the ID is ``None`` because no rescore was opened.
     """
     if scoring_run_id is None:
         raise ScoringRunError("No rescore was opened, so nothing was scored. See the log of the first task.")
@@ -155,7 +158,7 @@ def chunks(engine: Engine, run: RescoreRun) -> list[int]:
 
 
 def models_before(engine: Engine, run: RescoreRun) -> list[ModelVersion]:
-    """Return the models whose predictions were current when the rescore was opened, newest first."""
+    """Return the models whose predictions the rescore replaces, newest first."""
     with transaction(engine) as connection:
         numbers = connection.scalars(
             text("""
@@ -223,7 +226,7 @@ def _select_scans(
     of: list[str],
     chunk_size: int,
 ) -> None:
-    """Record the request and the selected scans. ``of`` names the models whose predictions are replaced."""
+    """Record the request and its scans. ``of`` names the models whose predictions are replaced, or is empty."""
     asked_for = {"of": of, "since": request.since, "until": request.until, "limit": request.limit}
     max_scans = chunk_size * MAX_CHUNKS
     connection.execute(

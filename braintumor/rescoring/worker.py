@@ -1,8 +1,9 @@
 """Score one chunk of a rescore: read each scan at its scored version, predict, commit.
 
 One transaction writes the predictions of a scan and its new state, if the state is still pending. So two workers never
-both write a scan. A worker increments ``count_taken`` of its scans before the work, and decrements it afterwards. A
-crash leaves it incremented. The next attempt processes such scans one at a time. A scan fails after three crashes.
+both write a scan. A worker increments ``count_taken`` of its scans before the work, and decrements it afterwards. After
+a crash the count stays incremented. The next attempt processes the scans with such a count one at a time. A scan fails
+after three crashes.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def rescore_chunk(
     """Score and commit the pending scans of a chunk, and return the number of scans per state.
 
     Raises:
-        ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
+        ObjectStoreUnreachableError: S3 did not deliver some scans, which stay pending. The others are committed.
     """
     reader = ScanReader(store=store, size=model.manifest.image_size)
     pipeline = Pipeline(reader=reader, model=model)
@@ -147,7 +148,10 @@ class _ChunkRescoring:
     counts: Counter[str] = field(default_factory=Counter)
 
     def finish(self) -> Counter[str]:
-        """Commit every scan that can be read, those that may crash the worker last, and return the counts per state."""
+        """Commit every scan that can be read, and return the number of scans per state.
+
+        Scans that may crash the worker come last.
+        """
         self._commit_already_scored()
         pending = self._pending()
         self._score([scan for scan in pending if not scan.count_taken])
@@ -207,7 +211,7 @@ class _ChunkRescoring:
 
     @contextmanager
     def _counted_attempt(self, scans: Sequence[_PendingScan]) -> Iterator[None]:
-        """Count an attempt at the scans while the ``with`` block runs. It stays counted after a crash or a timeout."""
+        """Count an attempt at the scans while the ``with`` block runs. A crash or a timeout leaves it counted."""
         self._count(scans, 1)
         try:
             yield
@@ -238,10 +242,10 @@ class _ChunkRescoring:
 
 
 def _prepare(step: Sequence[Reading], count_frames: dict[int, int]) -> tuple[ToPredict[int], list[Outcome]]:
-    """Return the scans to predict, and the outcomes of unread scans.
+    """Return the scans to predict, and the outcomes of scans that cannot be predicted.
 
-    Undelivered scans stay pending, without an outcome. A scan that now has another number of frames is unreadable,
-    because the predictions would not be comparable.
+    Scans that S3 did not deliver stay pending, without an outcome. A scan that now has another number of frames is
+    unreadable, because the predictions would not be comparable.
     """
     readable, outcomes = [], []
     for reading in step:

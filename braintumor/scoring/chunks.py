@@ -16,25 +16,26 @@ from braintumor.scoring.run import ScoringRun
 T = TypeVar("T")
 
 CHUNK_SIZE = 1_000
-"""Default number of scans in a chunk. The start of a task costs about as much as 300 scans outside inference.
+"""Default number of scans in a chunk.
 
-A crash loses at most one step of 32 scans, because a worker commits each step.
+The start of a task takes about as long as the processing of 300 scans without inference. A crash loses at
+most one step of 32 scans, because a worker commits each step.
 """
 
 _SHOWN_SECONDS = 60
-"""Shortest remaining time that a run shows."""
+"""Shortest remaining time, in seconds, that the progress messages show."""
 
 MAX_CHUNKS = 1_000
-"""Most chunks of a run, because Airflow maps at most 1,024 tasks. The next run scores the remaining scans."""
+"""Largest number of chunks in a run. Airflow maps at most 1,024 tasks. The next run scores the other scans."""
 
 
 def plan_chunks(
     engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE, max_chunks: int = MAX_CHUNKS
 ) -> list[int]:
-    """Return the chunk numbers of a run, in ascending order.
+    """Divide the run's pending scans into chunks, and return the chunk numbers in ascending order.
 
-    Only the first call plans, a retry returns the same numbers. The plan has the pending scans that this run listed,
-    also those that an earlier run planned. It omits scans that another run's worker processes.
+    The first call makes the plan, and a retry returns the same numbers. The plan has the pending scans that this run
+    listed, including scans that an earlier run planned. The plan omits scans that a worker of another run processes.
     """
     with transaction(engine) as connection:
         is_planned = connection.scalar(
@@ -62,10 +63,11 @@ def process_chunks(
     progress: Callable[[str], None],
     reconcile: Callable[[], T],
 ) -> T:
-    """Score chunks one after the other, then return the result of ``reconcile``. Scoring runs and rescores share it.
+    """Score chunks one after the other, then return the result of ``reconcile``.
 
-    ``load`` loads the model before the first chunk. If it fails, no chunk is scored. If S3 does not deliver some scans
-    of a chunk, the next chunks are still scored.
+    Scoring runs and rescores share this function. ``load`` loads the model before the first chunk. If S3 does not
+    deliver the model, no chunk is scored. If S3 does not deliver some scans of a chunk, the next chunks are still
+    scored.
 
     Raises:
         ObjectStoreUnreachableError: the run does not balance, and S3 was unreachable earlier. A retry can succeed.

@@ -31,11 +31,11 @@ def commit_outcomes(
 ) -> None:
     """Write the outcomes of scans of one chunk in one transaction.
 
-    ``stage_seconds`` has the seconds of work per stage, such as ``read``. If it is given, the transaction also stores
-    them and closes the chunk.
+    ``stage_seconds`` has the seconds of work per stage, such as ``read``. If ``stage_seconds`` is given, the
+    transaction also stores it and closes the chunk.
 
     Raises:
-        StaleClaimError: a newer attempt claimed the chunk, or another run planned the scans again. Nothing was written.
+        StaleClaimError: a newer attempt claimed the chunk, or another run took over the scans. Nothing was written.
     """
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredOutcome | CopiedOutcome)]
     rejected = [outcome for outcome in outcomes if isinstance(outcome, RejectedOutcome)]
@@ -57,7 +57,10 @@ def commit_outcomes(
 
 
 def _store_outcomes(connection: Connection, held: Claim, committed: Mapping[str, Sequence[Outcome]]) -> None:
-    """Insert the outcome of each scan in this run, because a later run or a requeue changes the scan's state."""
+    """Insert one row per scan with its outcome in this run.
+
+    A scan's state does not replace this row, because a later run or a requeue changes the state.
+    """
     rows = ((held.run.scoring_run_id, each.scan_id, name) for name, group in committed.items() for each in group)
     copy_rows(connection, "scan_outcome", ["scoring_run_id", "scan_id", "outcome"], rows)
 

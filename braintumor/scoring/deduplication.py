@@ -1,6 +1,6 @@
 """Find duplicates: scans with the same bytes, of which the model predicts only one.
 
-A duplicate gets a copy of the predictions if model version, backend, preprocessing and second model are equal.
+A duplicate gets a copy of earlier predictions if model version, backend, preprocessing and second model are the same.
 Predictions are never copied between two patients. A reviewer checks why one image has two patients (view
 ``cross_patient_duplicate``).
 """
@@ -37,7 +37,10 @@ class ReadScan:
 
 @dataclass(frozen=True, kw_only=True)
 class _Duplicate:
-    """Describe scored scans with the same bytes and patient. ``source_id`` is one that can be copied, or ``None``."""
+    """Describe the scored scans with the same bytes and the same patient.
+
+    ``source_id`` is the ID of a scan whose predictions can be copied. It is ``None`` if no predictions can be copied.
+    """
 
     patient_pseudonym: str | None
     source_id: int | None
@@ -45,14 +48,17 @@ class _Duplicate:
 
 @dataclass(kw_only=True)
 class DuplicateIndex:
-    """Find scans of one claim whose predictions can be copied from a stored scan or an earlier scan of the claim."""
+    """Find the duplicates in a claimed chunk, which equal a stored scan or an earlier scan of the chunk."""
 
     engine: Engine
     run: ScoringRun
     _in_claim: dict[str, list[_Duplicate]] = field(default_factory=lambda: defaultdict(list))
 
     def find(self, scans: Sequence[ReadScan]) -> dict[int, int]:
-        """Return the ID of the scan to copy from, by ID of the duplicate. The model must score every other scan."""
+        """Return a mapping from the ID of each duplicate to the ID of the scan whose predictions are copied.
+
+        The model must score every scan that is not in the mapping.
+        """
         stored = self._find_stored(scans)
         sources: dict[int, int] = {}
         for scan in scans:

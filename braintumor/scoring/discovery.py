@@ -1,6 +1,7 @@
 """Find new objects: stream the S3 listing into Postgres, and compare it with the scan table.
 
-(bucket, key, etag) identifies an object version. So late, overwritten and re-uploaded objects are found.
+Bucket, key and etag together identify an object version. Discovery compares all three, so it also finds objects that
+arrive late, are overwritten or are uploaded again.
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ _COLUMNS = ("bucket", "key", "etag", "size_bytes", "arrived_at", "is_ignored", "
 
 @dataclass(frozen=True, kw_only=True)
 class Discovery:
-    """Count the objects that a run listed, by what the run does with them. The remaining objects are already known.
+    """Hold the numbers of objects that a run listed, by what the run does with them.
+
+    Objects that an earlier run has processed have no count of their own.
 
     Attributes:
         count_seen: all objects under the prefixes.
-        count_new: objects to score, at a new key.
-        count_changed: objects to score, at a known key with another etag.
-        count_unsupported: new objects that the run ignores, because a rule says that they are not scans.
-        count_retried: objects to score again: pending, requeued, refused by S3, or superseded and now listed again.
+        count_new: objects to score whose key is new.
+        count_changed: objects to score whose key is known and whose etag is new.
+        count_unsupported: new objects that the run ignores. Either a program created the file for its own use,
+            or the key is unusable.
+        count_retried: known objects to score now. Their scans are pending, or S3 refused them, or they were superseded
+            and are listed again.
         count_unusable_key: objects that the run ignores, because Postgres cannot store their key.
     """
 
@@ -58,7 +63,8 @@ class Discovery:
 def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
     """List the run's prefixes, add new objects to the scan table, and return the counts, in one transaction.
 
-    A run lists once. If its task is cleared, the function returns the stored counts.
+    A run lists only once. If the run has listed before, for example because its task was cleared, the function returns
+    the stored counts.
 
     Raises:
         BucketMissingError: a bucket does not exist. Nothing was written.

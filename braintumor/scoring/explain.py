@@ -1,4 +1,4 @@
-"""Explain a prediction: return its provenance from object and model, and repeat the prediction."""
+"""Explain a prediction: return the object, model and runs behind it, and repeat the prediction to compare."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.scored_scans import find_scans
 
 TOLERANCE = 1e-3
-"""Largest accepted difference of a repeated probability, because processors add in different orders."""
+"""Largest accepted difference between stored and repeated probability. Processors add in different orders."""
 
 
 def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None = None) -> dict[str, Any]:
-    """Return the provenance of the prediction for a frame of a scan, without the object key.
+    """Return the prediction for a frame of a scan with its object version, model and runs, without the object key.
 
     ``frame`` is the index of the frame. ``model`` is a model name. ``None`` means the model of the current prediction.
     Raises ``ScoringRunError`` if there is no such prediction.
@@ -55,7 +55,7 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
     """Repeat a prediction from its object and model in S3, and return the differences, one text each.
 
     ``chain`` is the result of ``explain``. The list is empty if no probability differs by more than ``TOLERANCE``.
-    Raises ``ObjectStoreUnreachableError`` if nothing could be compared.
+    Raises ``ObjectStoreUnreachableError`` if S3 does not deliver the object or the model.
     """
     registered = find_model(engine, chain["model_name"])
     (scan,) = find_scans(engine, [chain["scan_id"]])
@@ -82,7 +82,7 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
 
 
 def _changed_object(reading: Reading, chain: dict[str, Any]) -> list[str]:
-    """Return the difference of the object from the scored version, or an empty list."""
+    """Return one text about how the object differs from the scored version, or an empty list if it is equal."""
     match reading.result:
         case ObjectMissingError():
             return ["object: gone"]

@@ -1,4 +1,4 @@
-"""Run the steps of a scoring run: all in one process for ``braintumor score``, one per task in the DAG."""
+"""Run a scoring run: ``braintumor score`` runs all steps in one process, and the DAG runs one step per task."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 def require_pseudonym_key(settings: Settings) -> None:
-    """Check the secret key of the pseudonyms. Raises ``ConfigurationError`` if it is missing or too short."""
+    """Check the secret key for pseudonyms of patients. Raises ``ConfigurationError`` if it is missing or too short."""
     if len(settings.require("pseudonym_key")) < _SHORTEST_KEY:
         raise ConfigurationError(
             f"BRAINTUMOR_PSEUDONYM_KEY has fewer than {_SHORTEST_KEY} characters, so pseudonyms could be guessed. "
@@ -149,9 +149,10 @@ class ScoringJob:
         on_metric: Callable[[Metric], None] = lambda _: None,
         reports_url: str = "",
     ) -> Balance:
-        """Check that the run balances, write its run report, send its metrics, and fail a red run.
+        """Check that each listed object has an outcome, write the run report, and return the balance of the run.
 
-        ``progress`` receives the run report as text, with the URL of its page below ``reports_url``.
+        ``on_metric`` receives each metric of the run. ``progress`` receives the run report as text, with the URL of its
+        page below ``reports_url``.
 
         Raises:
             UnbalancedRunError: the rows of an object do not explain its outcome. The run report is written in this case
@@ -185,7 +186,7 @@ class ScoringJob:
             return balance
 
     def _write_page(self, report: RunReport, progress: Callable[[str], None]) -> None:
-        """Write the page of the run report. An S3 error is only reported, because the report is already in Postgres."""
+        """Write the page of the run report. An S3 error is only logged, because the report is already in Postgres."""
         address = run_page(self.settings, report.status.run.run_key, RUN_STATUS)
         try:
             publish_page(self.engine, self.store, address, run_report_page(report), scan_ids=report.scan_ids)
@@ -217,7 +218,9 @@ def run_scoring_job(
     chunk_size: int = CHUNK_SIZE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Balance:
-    """Run all steps of a scoring run in this process. ``ScoringJob.begin`` explains the arguments.
+    """Run all steps of a scoring run in this process, and return its balance.
+
+    ``ScoringJob.begin`` explains the arguments.
 
     Raises:
         ObjectStoreUnreachableError: S3 did not deliver some scans. They stay pending for this run or a later run.

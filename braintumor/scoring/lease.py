@@ -1,8 +1,9 @@
 """Claim a chunk, renew its lease, and release the lease.
 
-A claim increments the attempt number of the chunk, which is the fencing token: only the newest attempt may commit. So a
-worker that lost its lease writes nothing. Leases use the database's clock. A worker that fails normally releases its
-lease. A worker that crashes does not, so the next worker sees a lease that was not released.
+A lease is the time-limited claim of one attempt on a chunk. Each claim increments the attempt number of the chunk. Only
+the newest attempt may commit (fencing), so a worker that lost its lease writes nothing. Leases use the database's
+clock. A worker that fails normally releases its lease. A worker that crashes does not, so the next worker sees a lease
+that was not released.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class ClaimedScan(ScanObject):
 class Claim:
     """Represent the right to commit one chunk, until a newer attempt claims the chunk.
 
-    ``attempt`` is the fencing token. ``after_crash`` says that the previous attempt did not release its lease.
-    ``scans`` are the pending scans, in the order of their IDs.
+    ``attempt`` is the attempt number that each commit checks. ``after_crash`` is true if the previous attempt did not
+    release its lease. ``scans`` are the chunk's pending scans, in the order of their IDs.
     """
 
     run: ScoringRun
@@ -55,7 +56,10 @@ class Claim:
 
 
 def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
-    """Claim a chunk, also from another worker, and return the claim, or ``None`` if the chunk is already committed."""
+    """Claim a chunk, and return the claim, or ``None`` if the chunk is already committed.
+
+    The claim succeeds even if another worker holds a lease. That worker can then no longer commit.
+    """
     with transaction(engine) as connection:
         chunk = connection.execute(
             statement("scoring/claim_chunk"),
@@ -92,7 +96,8 @@ def renew(engine: Engine, held: Claim) -> None:
 def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
     """Renew the lease in a thread while the ``with`` block runs, and release it after a normal failure of the block.
 
-    A crash or a timeout of the task does not release the lease. So the next attempt processes the scans in isolation.
+    ``NORMAL_FAILURES`` lists the normal failures. A crash or a timeout of the task does not release the lease. So the
+    next attempt processes the suspected scans in isolation.
     """
     try:
         with _renewing_thread(engine, held):
@@ -142,7 +147,7 @@ def release(engine: Engine, held: Claim) -> None:
 def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
     """Count an isolated attempt at ``scan`` while the ``with`` block runs.
 
-    After a normal failure the attempt is subtracted again. After a timeout of the task or a crash it stays counted.
+    A normal failure of the block removes the attempt from the count. A timeout of the task or a crash does not.
     """
     _count_isolated(engine, held, scan, 1)
     try:
@@ -162,9 +167,9 @@ def _count_isolated(engine: Engine, held: Claim, scan: ClaimedScan, change: int)
 
 
 def fence(connection: Connection, held: Claim) -> None:
-    """Lock the chunk of a claim until the transaction ends.
+    """Lock the chunk of a claim until the transaction ends, so that no other worker can claim it.
 
-    Raises ``StaleClaimError`` if a newer attempt claimed it.
+    Raises ``StaleClaimError`` if a newer attempt has claimed the chunk.
     """
     newest = connection.execute(
         text("""

@@ -1,4 +1,4 @@
-"""Load the models of a run on its pinned backend."""
+"""Check and load the models of a run for the inference backend that the run uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
     """Check that the champion ``model`` and the second model ``second`` can predict the same preprocessed frames.
 
     Raises:
-        ConfigurationError: they cannot, the second model's files were pruned, or both are the same model.
+        ConfigurationError: the models need different inputs, the second model's files were pruned, or both are the same
+            model.
     """
     if second.model_version_id == model.model_version_id:
         why = "it is the champion"
@@ -48,7 +49,7 @@ def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
 
 
 def require_runnable(model: ModelVersion, backend: BackendName) -> None:
-    """Check that the backend runs the model's precision. Raises ``ConfigurationError`` if it does not."""
+    """Check that the backend can run the model's numeric precision. Raises ``ConfigurationError`` if it cannot."""
     if backend is BackendName.XLA and model.precision != "fp32":
         raise ConfigurationError(
             f"The model {model.model_name} has precision {model.precision}, which only {BackendName.OPENVINO} "
@@ -59,7 +60,7 @@ def require_runnable(model: ModelVersion, backend: BackendName) -> None:
 def open_model(
     engine: Engine, store: ObjectStore, settings: Settings, model: ModelVersion, backend: BackendName
 ) -> LoadedModel:
-    """Return a model that is fetched, checked and compiled for a backend.
+    """Download a model's files from S3, check them, and return the model compiled for a backend.
 
     Raises:
         ModelIntegrityError: a file is missing or damaged, or the model was pruned.

@@ -13,8 +13,8 @@ from braintumor.serving.prediction import Prediction
 class ScanFacts:
     """Hold the facts of a decoded file that become columns of ``scan``. Pseudonyms are keyed hashes.
 
-    ``audit_probability`` is the probability with which the scan was drawn into the audit sample, ``None`` if it was
-    not.
+    ``audit_probability`` is the probability of the draw if the scan was drawn into the audit sample, otherwise
+    ``None``.
     """
 
     format: str
@@ -44,7 +44,10 @@ class ScoredOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class CopiedOutcome:
-    """Mark a duplicate. ``original_id`` is the scan whose predictions are copied, of the same or an earlier commit."""
+    """Mark a duplicate, which gets copies of the predictions of another scan.
+
+    ``original_id`` is the ID of that scan, which is committed before the duplicate or together with it.
+    """
 
     name: ClassVar[str] = "copied"
 

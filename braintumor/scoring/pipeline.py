@@ -24,7 +24,11 @@ Predicted: TypeAlias = list[tuple[Scan, tuple[Prediction, ...]]]
 
 @dataclass(kw_only=True)
 class Pipeline:
-    """Predict scans with one or two models. ``seconds`` is the time per stage so far, most in the slowest stage."""
+    """Predict scans with one or two models.
+
+    ``seconds`` has the seconds that the pipeline has waited for the stages ``read`` and ``infer``. The stages overlap,
+    so the slowest stage has the most.
+    """
 
     reader: ScanReader
     model: LoadedModel
@@ -40,7 +44,7 @@ class Pipeline:
         """Process the scans in steps, and write each step as soon as it is predicted.
 
         ``prepare`` receives the readings of a step. It returns the scans to predict, and the outcomes of the other
-        scans. ``write`` receives these outcomes and the predicted scans.
+        scans. ``write`` receives the outcomes from ``prepare`` and the predicted scans.
 
         Raises:
             ObjectStoreUnreachableError: S3 is unreachable. Every step that was read before is written.

@@ -24,7 +24,8 @@ from braintumor.serving.prediction import Prediction, submit_scans
 class FileResult:
     """Hold the prediction of one frame, or the rejection of a file.
 
-    ``frame`` is the model's input, uint8 (S, S, 3), or ``None`` for a rejection.
+    ``is_volume`` says whether the file has several frames. ``frame`` is the model's input, a uint8 array of shape
+    (size, size, 3). For a rejection, ``frame`` is ``None``.
     """
 
     path: Path
@@ -73,7 +74,7 @@ def _predict(model: LoadedModel, path: Path) -> Iterator[FileResult]:
 
 
 def _read_file(path: Path) -> bytes | Rejection:
-    """Return the bytes of a regular file, or a rejection. A pipe without a writer would block the reader."""
+    """Return the bytes of a regular file, or a rejection of any other file. Reading a pipe could wait forever."""
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):

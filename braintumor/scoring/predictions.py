@@ -1,4 +1,4 @@
-"""Write rows of ``prediction``, and compare the conditions under which rows were written."""
+"""Write rows of the table ``prediction``, and describe the conditions under which two runs write equal rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ PREDICTION_COLUMNS = (
 
 
 def same_prediction_values(run: ScoringRun) -> dict[str, Any]:
-    """Return the parameters of ``sql/statements/scoring/same_prediction.sql`` for a run."""
+    """Return the parameters of ``sql/statements/scoring/same_prediction.sql`` for a run.
+
+    That condition selects predictions that the run would repeat for equal bytes.
+    """
     return {
         "model": run.model.model_version_id,
         "engine": run.backend,
@@ -41,7 +44,7 @@ def write_predictions(
     model: ModelVersion,
     backend: BackendName,
 ) -> None:
-    """Insert the predictions of scans: pairs of a scan ID and the predictions of its frames."""
+    """Insert predictions, given as pairs of a scan ID and the predictions of the scan's frames."""
     of_run = {
         "model_version_id": model.model_version_id,
         "scoring_run_id": scoring_run_id,
@@ -58,7 +61,10 @@ def write_predictions(
 
 
 def frame_values(prediction: Prediction) -> dict[str, Any]:
-    """Return the columns of one frame's prediction, in Postgres's text form where Python has no equal type."""
+    """Return the values of one frame's prediction by column of the table ``prediction``.
+
+    Review reasons and activation map are texts in Postgres's formats of arrays and bytes.
+    """
     second_class, second_confidence = prediction.second or (None, None)
     return {
         "frame_index": prediction.frame_index,

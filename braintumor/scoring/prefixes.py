@@ -23,7 +23,7 @@ _BETWEEN = re.compile(r",\s*(?=s3://)")
 
 @dataclass(frozen=True, kw_only=True)
 class ScanPrefixes:
-    """Hold one or several prefixes, none within another, sorted so that equal sets have equal texts."""
+    """Hold one or several S3 prefixes, none within another. They are sorted, so equal sets have equal texts."""
 
     uris: tuple[S3Uri, ...]
 
@@ -31,7 +31,7 @@ class ScanPrefixes:
     def parse(cls, text: str) -> Self:
         """Return the prefixes in a text: S3 URIs that end with a slash, separated by commas.
 
-        ``s3://bucket/`` is a whole bucket.
+        ``s3://bucket/`` means the whole bucket.
 
         Raises:
             ConfigurationError: a part is not an S3 URI, does not end with a slash, or is within another prefix.
@@ -49,8 +49,8 @@ class ScanPrefixes:
         """Check that no scans prefix overlaps the prefix of the dataset, the models or the weights.
 
         Raises:
-            ConfigurationError: two prefixes overlap. A run would read training data or model files as scans, or the
-                reverse.
+            ConfigurationError: two prefixes overlap. A scoring run could then read training images or model files as
+                scans.
         """
         for name in ("dataset_uri", "models_uri", "weights_uri"):
             value = getattr(settings, name)

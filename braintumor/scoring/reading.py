@@ -42,13 +42,13 @@ class ScanObject:
 
     @classmethod
     def of_row(cls, row: Row[Any]) -> Self:
-        """Return the scan of a row whose columns are ``bucket``, ``key`` and the other fields."""
+        """Return the scan in a database row with the columns ``bucket``, ``key`` and the other fields of the class."""
         values = dict(row._mapping)
         return cls(location=S3Uri(bucket=values.pop("bucket"), key=values.pop("key")), **values)
 
 
 class ReadFailure(StrEnum):
-    """Name the reasons why a scored scan cannot be read again. Pages show the value after the number of scans."""
+    """Name the reasons why a scored scan cannot be read again. Pages show "3 gone or overwritten since"."""
 
     GONE = "gone or overwritten since"
     REFUSED = "refused by S3"
@@ -90,9 +90,9 @@ class ScanReader:
 
     Attributes:
         size: width and height of the model's input, in pixels.
-        seconds: time after which a step ends, so that slow files do not delay the commit of the others.
+        seconds: time after which a step takes no further scan, so that slow files do not delay the other scans.
         max_errors: number of consecutive undelivered scans after which S3 counts as unreachable.
-        undelivered: the readings so far of scans that S3 did not deliver.
+        undelivered: readings of the scans that S3 has not delivered so far.
     """
 
     store: ObjectStore
@@ -105,7 +105,7 @@ class ScanReader:
     _count_consecutive: int = field(default=0, init=False)
 
     def read(self, scan: ScanObject) -> Reading:
-        """Read and decode one scan, if its object still has the scan's etag. Thread-safe."""
+        """Read and decode one scan. If its etag has changed or S3 fails, the reading holds the error. Thread-safe."""
         try:
             data = self.store.read(scan.location, etag=scan.etag, max_bytes=self.limits.max_bytes)
         except (ObjectChangedError, ObjectMissingError, ObjectRefusedError, ObjectStoreUnreachableError) as error:

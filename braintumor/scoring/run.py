@@ -19,7 +19,8 @@ from braintumor.serving.backend import BackendName
 class ScoringRun:
     """Hold a nightly or manual scoring run with its pinned models and backend.
 
-    If the second model predicts another class than ``model``, the frame is put on the worklist.
+    ``model`` is the champion at the start of the run. If the ``second`` model predicts another class than ``model``,
+    the frame is put on the worklist.
     """
 
     scoring_run_id: int
@@ -33,7 +34,7 @@ class ScoringRun:
 def open_run(
     engine: Engine, *, run_key: str, scans: ScanPrefixes, backend: BackendName, second: str | None = None
 ) -> ScoringRun:
-    """Open a run with the current champion, the backend and the second model pinned, and return the run.
+    """Open a run that pins the current champion, the backend and the second model, and return the run.
 
     If a run with this ``run_key`` exists, the function returns that run unchanged.
 

@@ -41,8 +41,8 @@ _LISTS: Final = {
 def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) -> dict[str, Any]:
     """Return the columns of a scan, and the lists ``predictions``, ``rejections`` (with remedies) and ``requeues``.
 
-    ``with_location`` adds bucket, key and etag, because a key can identify a patient. Raises ``ScoringRunError`` if
-    there is no such scan.
+    ``with_location`` adds the list ``location`` with bucket, key and etag. It is absent by default, because a key can
+    identify a patient. Raises ``ScoringRunError`` if there is no such scan.
     """
     with transaction(engine) as connection:
         scan = connection.execute(text(_SCAN), {"id": scan_id}).one_or_none()
@@ -61,9 +61,10 @@ def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) ->
 
 
 def requeue(engine: Engine, reason: RejectionReason, *, actor: str, since: datetime | None = None) -> int:
-    """Make scans with this rejection pending again, and return their number. The rejection stays on record.
+    """Set scans that were rejected for ``reason`` back to pending, and return their number.
 
-    ``since`` selects the scans that were rejected at this time or later. ``actor`` is recorded.
+    The rejections stay on record. ``since`` limits the selection to scans that were rejected at this time or later.
+    ``actor`` is the recorded name of the person who requests it.
     """
     with transaction(engine) as connection:
         return connection.execute(

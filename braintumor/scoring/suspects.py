@@ -5,15 +5,19 @@ from __future__ import annotations
 from braintumor.scoring.lease import Claim, ClaimedScan
 
 _MOST_BEGUN = 200
-"""Scans that count as begun by a crashed worker. It had begun 112 at most: three steps of 32, and 16 read ahead."""
+"""Number of scans that count as begun by a crashed worker.
+
+A worker has begun at most 112 scans: three steps of 32 scans, and 16 scans that it reads ahead.
+"""
 _FIRST_RETRY = 2
 
 
 def suspects_and_others(held: Claim) -> tuple[list[ClaimedScan], list[ClaimedScan]]:
-    """Return the suspects of a claim, those with the fewest isolated attempts first, and the other scans.
+    """Return two lists: the suspects among the scans of a claim, and the other scans.
 
-    After the first crash only the first pending scans are suspects, because the crashed worker had begun no others.
-    After a later crash all scans are suspects.
+    A suspect is a scan that may have crashed a worker. Suspects with the fewest isolated attempts come first. After the
+    first crash, the first pending scans are suspects, because the worker had begun no others. After a later crash, all
+    scans are suspects. A scan with an isolated attempt is always a suspect.
     """
     count_begun = 0
     if held.after_crash:

@@ -1,10 +1,10 @@
 """Score one chunk: read, decode, predict, commit.
 
-The scans that are predicted together are a step. The worker commits each step as soon as it is predicted, so a timeout
-loses only the last step. Memory does not grow with the chunk.
+The worker predicts a few scans together, as one step. It commits each step as soon as the step is predicted, so a
+timeout loses only the last step. The use of memory does not grow with the size of the chunk.
 
-Scans that S3 does not deliver stay pending for the task's retry. After a worker crashed on a chunk, the next attempt
-processes each suspect in isolation. So the next crash identifies the scan.
+Scans that S3 does not deliver stay pending until Airflow retries the task. A suspect is a scan that may have crashed an
+earlier worker. The next attempt processes each suspect alone (in isolation), so another crash identifies the scan.
 """
 
 from __future__ import annotations
@@ -65,14 +65,15 @@ def score_chunk(
     model: LoadedModel,
     second: LoadedModel | None = None,
 ) -> Counter[str]:
-    """Claim, score and commit a chunk, and return the number of scans per outcome. Empty if it is already committed.
+    """Claim, score and commit a chunk, and return the number of scans per outcome.
 
-    The outcomes are ``scored``, ``copied`` from a duplicate, ``rejected`` and ``superseded``. The class and the
-    confidence of the ``second`` model are stored with the prediction of ``model``.
+    The outcomes are ``scored``, ``copied`` from a duplicate, ``rejected`` and ``superseded``. If the chunk is already
+    committed, the result is empty. The class and the confidence of the ``second`` model are stored with the prediction
+    of ``model``.
 
     Raises:
-        StaleClaimError: a newer attempt claimed the chunk. This attempt wrote nothing since then.
-        ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
+        StaleClaimError: a newer attempt claimed the chunk. This attempt has written nothing since that claim.
+        ObjectStoreUnreachableError: S3 did not deliver some scans, which stay pending. The others are committed.
     """
     held = claim(engine, run, chunk_number)
     if held is None:
@@ -94,13 +95,16 @@ def score_chunk(
 
 @dataclass(frozen=True, kw_only=True)
 class _FactsReader:
-    """Derive the stored facts of a decoded file, and reject files of erased subjects."""
+    """Derive the hashes and pseudonyms that Postgres stores for a decoded file, and reject files of erased people."""
 
     key: bytes = field(repr=False)
     erased: ErasedSubjects
 
     def classify(self, reading: Reading) -> ReadScan | RejectedOutcome | SupersededOutcome | None:
-        """Return the scan to score, its outcome without a prediction, or ``None`` if S3 did not deliver the scan."""
+        """Return a scan that the model must score, or the outcome of a scan that cannot be scored.
+
+        The result is ``None`` if S3 did not deliver the scan.
+        """
         match reading.result:
             case PreparedFile() as file:
                 facts = self._facts(file)
@@ -150,7 +154,7 @@ class _ChunkScoring:
         self.duplicates = DuplicateIndex(engine=self.engine, run=self.held.run)
 
     def run(self) -> Counter[str]:
-        """Score all scans, those that may crash the worker last, close the chunk, and return the counts per outcome."""
+        """Score all scans, close the chunk, and return the number of scans per outcome. Suspects come last."""
         suspects, others = suspects_and_others(self.held)
         self._score(others)
         for scan in suspects:

@@ -1,1 +1,1 @@
-"""The report of one scoring run: statistics, balance, status and metrics."""
+"""Make the report of one scoring run: statistics, balance, status and metrics."""

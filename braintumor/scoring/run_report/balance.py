@@ -1,4 +1,4 @@
-"""Reconcile a run: the objects that were seen are the sum of the objects with each outcome, counted from rows."""
+"""Check that a run balances: each listed object has an outcome, and rows in the database confirm this outcome."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from braintumor.scoring.run import ScoringRun
 
 @dataclass(frozen=True, kw_only=True)
 class CountedBalance:
-    """The counts of one run. The first count is the sum of the others, and ``count_unaccounted`` is the difference."""
+    """Hold the counts of one run. The first count is the total, and the other counts are its parts.
+
+    ``count_unaccounted`` is the part of the total that no row explains.
+    """
 
     @property
     def is_balanced(self) -> bool:
-        """Whether the rows explain every object or scan."""
+        """Return whether rows explain every object or scan of the run."""
         return not asdict(self)["count_unaccounted"]
 
     def __str__(self) -> str:
@@ -33,7 +36,10 @@ class CountedBalance:
 
 @dataclass(frozen=True, kw_only=True)
 class Balance(CountedBalance):
-    """The numbers of objects of one scoring run, by outcome."""
+    """Hold the numbers of objects that one scoring run listed, by outcome.
+
+    A known object was processed by another run first. A deferred object waits for a later run.
+    """
 
     count_seen: int
     count_scored: int
@@ -47,7 +53,7 @@ class Balance(CountedBalance):
 
 
 def reconcile(engine: Engine, run: ScoringRun, balance: Balance) -> None:
-    """Record the balance of a run, and fail a run that does not balance.
+    """Record in Postgres whether a run balances, with its counts.
 
     Raises:
         UnbalancedRunError: the rows of an object do not explain its outcome. The counts are recorded in this case too.
@@ -67,7 +73,10 @@ def reconcile(engine: Engine, run: ScoringRun, balance: Balance) -> None:
 
 
 def store_open_outcomes(engine: Engine, run: ScoringRun) -> None:
-    """Store the scans that are deferred, or that another run processed, so that these counts do not change later."""
+    """Store the outcomes ``deferred`` and ``known`` of the run's scans, so that their counts do not change later.
+
+    A deferred scan waits for a later run. A known scan was processed by another run.
+    """
     with transaction(engine) as connection:
         connection.execute(
             text("""
@@ -82,7 +91,7 @@ def store_open_outcomes(engine: Engine, run: ScoringRun) -> None:
 
 
 def read_balance(engine: Engine, balance: type[CountedBalance], view: str, scoring_run_id: int) -> dict[str, Any]:
-    """Read the counts of a balance from its view."""
+    """Return the counts of a run from the view ``view``, by name of the fields of the class ``balance``."""
     columns = ", ".join(field.name for field in fields(balance))
     with transaction(engine) as connection:
         row = connection.execute(
@@ -103,7 +112,7 @@ def count_balance(engine: Engine, run: ScoringRun) -> Balance:
 
 
 def finish_run(engine: Engine, scoring_run_id: int, balance: CountedBalance, *, with_counts: bool = False) -> None:
-    """Record the end of a run or rescore, whether it balances, and optionally its counts."""
+    """Record that a run or rescore ended, and whether it balances. ``with_counts`` also stores the counts."""
     counts = asdict(balance) if with_counts else {}
     assignments = "".join(f"{name} = :{name}, " for name in counts)
     with transaction(engine) as connection:
@@ -119,7 +128,7 @@ def finish_run(engine: Engine, scoring_run_id: int, balance: CountedBalance, *, 
 
 
 def _require_work_done(engine: Engine, run: ScoringRun, balance: Balance) -> None:
-    """Fail a run that did no work: it was never planned, or S3 refused every object."""
+    """Raise ``ScoringRunError`` if the run was never planned, or if S3 refused every object."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

@@ -1,11 +1,13 @@
-"""Compare a run's predictions with a reference by the population stability index (PSI).
+"""Compare a run's predictions with two references by the population stability index (PSI).
 
-The class mix is compared with the site's own recent runs, because the test split is almost balanced and a ward is not.
-Confidence differs by class, so the reference is weighted to the run's class mix first.
+The references are the recent runs over the same prefixes, and the test split of the model. The class mix is compared
+only with recent runs, because the test split is almost balanced and a hospital's scans are not. Confidence differs by
+class, so the reference is first weighted to the run's class mix.
 
-The counts are patients, because slices of one head are not independent. By chance alone the index is about chi-squared
-/ n, with n = 1 / (1/run + 1/reference) (Yurdakul, Statistical properties of population stability index, 2018). The
-index is assessed only if this chance value is below the bound in 99% of runs.
+Runs are counted in patients, because slices of one head are not independent. The test split is counted in images. By
+chance alone, the index is about chi-squared / n, with n = 1 / (1/run + 1/reference). Here, run and reference are the
+two counts (Yurdakul, Statistical properties of population stability index, 2018). The index is assessed only if this
+chance value is below the bound in 99% of runs.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ Histogram = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """The population stability index against one reference. ``None`` means not assessed."""
+    """Hold the population stability indexes of class mix and confidence against one reference.
+
+    ``reference`` is ``RECENT_RUNS`` or ``TEST_SPLIT``. ``count_reference`` is its number of patients or images.
+    ``None`` means that an index was not assessed.
+    """
 
     reference: str
     count_reference: int
@@ -50,9 +56,10 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """The numbers of patients by (class, tenth of confidence).
+    """Hold the numbers of patients of runs, or of images of the test split, by predicted class and confidence.
 
-    A patient with several predictions is divided among them.
+    The keys of ``people`` are pairs of class and tenth of confidence. A patient has weight 1 in a run, in equal parts
+    for each prediction. ``count_frame`` is the number of predictions, and ``count_run`` the number of runs.
     """
 
     people: Mapping[tuple[str, str], float]
@@ -61,14 +68,17 @@ class Mix:
 
     @property
     def classes(self) -> dict[str, float]:
-        """Return the patients by class."""
+        """Return the number of patients by class."""
         counts: dict[str, float] = {}
         for (label, _), count in self.people.items():
             counts[label] = counts.get(label, 0.0) + count
         return counts
 
     def confidences(self, weights: Histogram) -> tuple[dict[str, float], float]:
-        """Return the patients by tenth of confidence with reweighted classes, and their effective number."""
+        """Return the numbers of patients by tenth of confidence if the classes had other weights, and their sum.
+
+        ``weights`` has the wanted weight of each class. The sum is the effective sample size after the weighting.
+        """
         of_class = self.classes
         known = {label: weight for label, weight in weights.items() if label in of_class and weight}
         shares = {label: weight / sum(known.values()) for label, weight in known.items()}
@@ -87,7 +97,8 @@ def measure_drift(
 ) -> list[Drift]:
     """Compare a run with the recent runs of its prefixes, and with the test split of its model.
 
-    ``values`` are the parameters ``run``, ``uri`` and ``model``. An index above ``bound`` makes a run amber.
+    ``values`` has the run's ID (``run``), its S3 prefixes (``uri``) and its model's ID (``model``). An index above
+    ``bound`` makes a run amber. No index is assessed if either side has fewer than ``minimum_frames`` predictions.
     """
     current = _mix(connection, statement("scoring/drift_of_runs", runs="scoring/drift_this_run.sql"), values)
     recent = _mix(connection, statement("scoring/drift_of_runs", runs="scoring/drift_recent_runs.sql"), values)
@@ -104,13 +115,13 @@ def measure_drift(
 
 
 def class_index(connection: Connection, reference: Mix, current: Mix, bound: float) -> float | None:
-    """Return the index of the class mix, or ``None`` if chance alone could exceed ``bound``."""
+    """Return the PSI of the class mixes, or ``None`` if chance alone could exceed ``bound``."""
     before, after = reference.classes, current.classes
     return _index(connection, before, after, bound, effective=sum(before.values()))
 
 
 def confidence_index(connection: Connection, reference: Mix, current: Mix, bound: float) -> float | None:
-    """Return the index of confidence within classes, or ``None`` if chance alone could exceed ``bound``."""
+    """Return the PSI of confidence for equal class mixes, or ``None`` if chance alone could exceed ``bound``."""
     before, effective = reference.confidences(current.classes)
     shared = {label: count for label, count in current.classes.items() if label in reference.classes}
     after, _ = current.confidences(shared)
@@ -120,7 +131,11 @@ def confidence_index(connection: Connection, reference: Mix, current: Mix, bound
 def _index(
     connection: Connection, before: Histogram, after: Histogram, bound: float, *, effective: float
 ) -> float | None:
-    """Compute the index in the database, because the view ``drift_weekly`` uses the same SQL function."""
+    """Return the PSI of two histograms, or ``None`` if chance alone could exceed ``bound``.
+
+    ``effective`` is the effective sample size of ``before``. Postgres computes the index, because the view
+    ``drift_weekly`` uses the same SQL function.
+    """
     count = sum(after.values())
     if not count or not effective:
         return None

@@ -1,4 +1,4 @@
-"""Compute the metrics of a run. No tag names a file or a patient. Dashboards and alerts use the names and tags."""
+"""Compute the metrics of a run for dashboards and alerts. No tag of a metric names a file or a patient."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _TIMES = """
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One value of a gauge. The tags distinguish the values of one gauge."""
+    """Hold one value of a gauge. The tags distinguish the values of one gauge, such as the class of a count."""
 
     name: str
     value: float

@@ -21,7 +21,7 @@ from braintumor.scoring.run_report.status import RunStatus, facts
 SHOWN_SCANS = 20
 """Largest number of scans that a report names for one rejection reason."""
 _DAG = "nightly_scoring "
-"""A run of the DAG has a key that begins with this text, followed by the ID of the DAG run."""
+"""Beginning of the run key of a run that the DAG made. The ID of the DAG run follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class RunReport:
 
     Attributes:
         started_at: start of the run, in the timezone of the schedule.
-        previous_key: key of the previous scoring run with a report, empty without one.
+        previous_key: run key of the previous scoring run with a report. It is empty if there is no such run.
         rejections: the rejections of the run, the most frequent reason first.
     """
 
@@ -56,7 +56,7 @@ class RunReport:
 
     @property
     def title(self) -> str:
-        """Return the number, the start and the level of the run."""
+        """Return the ID, the start and the level of the run as text."""
         return f"Run {self.status.run.scoring_run_id}, {self.started_at:%Y-%m-%d %H:%M %Z}: {self.status.level.upper()}"
 
     @property
@@ -66,18 +66,18 @@ class RunReport:
 
     @property
     def dag_run(self) -> str:
-        """Return the path of the DAG run in Airflow, empty for a run of the command."""
+        """Return the path of the DAG run in Airflow, or an empty text if ``braintumor score`` made the run."""
         key = self.status.run.run_key
         return f"dags/{_DAG.strip()}/runs/{quote(key.removeprefix(_DAG), safe='')}" if key.startswith(_DAG) else ""
 
     @property
     def previous(self) -> str:
-        """Return the path of the previous run's report below the reports page, empty without one."""
+        """Return the path of the previous run's report below the reports page, or an empty text without such a run."""
         return run_path(self.previous_key, RUN_STATUS) if self.previous_key else ""
 
 
 def make_run_report(engine: Engine, status: RunStatus, *, timezone: str) -> RunReport:
-    """Return the report of a run with a stored status, with the times in ``timezone``."""
+    """Return the report of a run whose ``status`` is already stored. The start of the run is in ``timezone``."""
     values = {"run": status.run.scoring_run_id, "shown": SHOWN_SCANS}
     with transaction(engine) as connection:
         started_at = connection.execute(text(_STARTED_AT), values).scalar_one()

@@ -1,4 +1,4 @@
-"""The bounds of the run report: one validated TOML file.
+"""Read the bounds that make a run amber or red from a TOML file, and validate them.
 
 >>> RunReportRules.load().red_rejection_share
 0.25
@@ -18,7 +18,7 @@ _Positive = Annotated[float, Field(gt=0, le=1, description="a number above 0, up
 
 
 class RunReportRules(RuleFile):
-    """The bounds of one rule file. Comments in the file explain each."""
+    """Hold the bounds of one rule file. Comments in the packaged file ``run_report.toml`` explain each bound."""
 
     label = "run report"
     variable = "BRAINTUMOR_RUN_REPORT_RULES"

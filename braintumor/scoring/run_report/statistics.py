@@ -1,4 +1,4 @@
-"""Compute the statistics of a run: arrivals, predictions, rejections, stages, drift. They have no object keys."""
+"""Compute the statistics of a run: arrivals, predictions, rejections, stages, drift. None contains an object key."""
 
 from __future__ import annotations
 
@@ -20,9 +20,18 @@ _MIN_DAYS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatistics:
-    """The statistics of one run.
+    """Hold the statistics of one run.
 
-    Predictions count frames, rejections count scans, ``stage_seconds`` are sums over chunks.
+    Attributes:
+        planned: number of listed objects by kind, such as ``new``.
+        count_arrived: number of new and changed objects on the day of the run.
+        count_expected: median of the arrivals on earlier days. It is ``None`` if there are too few days.
+        is_quiet_weekday: whether nothing arrived on the same weekday of the week before.
+        classes: number of frames by predicted class.
+        share_low: share of the frames with low confidence, 0 to 1.
+        review_reasons: number of frames by review reason.
+        rejections: number of scans by rejection reason.
+        stage_seconds: seconds by stage of the work, as sums over chunks.
     """
 
     planned: dict[str, int]
@@ -39,7 +48,7 @@ class RunStatistics:
 
     @property
     def slowest_stage(self) -> str | None:
-        """Return the stage with the most seconds."""
+        """Return the stage with the most seconds, or ``None`` if no stage was measured."""
         return max(self.stage_seconds, key=lambda stage: self.stage_seconds[stage]) if self.stage_seconds else None
 
 
@@ -72,7 +81,7 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
 
 
 def _arrivals(connection: Connection, values: dict[str, Any]) -> tuple[int, float | None, bool]:
-    """Return the arrivals of the run's day, the expected number, and whether the day a week ago had none."""
+    """Return the arrivals on the run's day, their expected number, and whether nothing arrived a week earlier."""
     days = connection.execute(statement("scoring/report_arrivals"), values).all()
     today = next((row.count_new for row in days if row.days_ago == 0), 0)
     before = [row for row in days if row.days_ago > 0]

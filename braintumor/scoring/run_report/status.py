@@ -1,7 +1,8 @@
 """Assess a run as green, amber or red, and store its status.
 
-Days are those of the schedule's timezone, and the arrivals of a day include all its runs so far. In UTC, two nightly
-runs at 01:00 in Berlin would be on one day when summer time begins. The second could hide that nothing arrived.
+Arrivals are counted by days in the timezone of the schedule, and a day includes all its runs so far. In UTC, two
+nightly runs at 01:00 in Berlin would be on one day when summer time begins. The arrivals of the first run would then
+hide that nothing arrived for the second run.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from braintumor.scoring.run_report.statistics import RunStatistics, run_statisti
 from braintumor.serving.prediction import ReviewReason
 
 RUNBOOK = "docs/runbook.md"
-"""The runbook has one section per alert, with its name."""
+"""Path of the runbook, which has one section for each alert, with the name of the alert."""
 
 _GIB = 1 << 30
 
 
 class Alert(StrEnum):
-    """The kind of a reason why a run is not green."""
+    """Name the kinds of reasons why a run is amber or red. Each kind has a section in the runbook."""
 
     DOES_NOT_BALANCE = "does_not_balance"
     NOTHING_ARRIVED = "nothing_arrived"
@@ -44,7 +45,7 @@ class Alert(StrEnum):
 
 
 class Level(StrEnum):
-    """The level of a run."""
+    """Name the levels of a run. A run that is red fails its DAG run."""
 
     GREEN = "green"
     AMBER = "amber"
@@ -52,7 +53,7 @@ class Level(StrEnum):
 
 
 class Reason(NamedTuple):
-    """A reason why a run is not green."""
+    """Hold a reason why a run is amber or red. ``message`` says in a sentence what was found."""
 
     level: Level
     alert: Alert
@@ -66,7 +67,7 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """The status of a run, with its reasons."""
+    """Hold the status of a run, with the reasons why it is amber or red."""
 
     run: ScoringRun
     balance: Balance
@@ -75,12 +76,12 @@ class RunStatus:
 
     @property
     def level(self) -> Level:
-        """Return the highest level of the reasons."""
+        """Return the most severe level among the reasons, or green if there are no reasons."""
         levels = {reason.level for reason in self.reasons}
         return next((level for level in (Level.RED, Level.AMBER) if level in levels), Level.GREEN)
 
     def require_not_red(self) -> None:
-        """Fail a red run with ``RedRunError``. Its rows are already committed."""
+        """Raise ``RedRunError`` if the run is red. The run's rows are already committed."""
         if self.level is Level.RED:
             red = [reason for reason in self.reasons if reason.level is Level.RED]
             raise RedRunError(
@@ -92,7 +93,7 @@ class RunStatus:
 def make_run_status(
     engine: Engine, run: ScoringRun, balance: Balance, rules: RunReportRules, *, settings: Settings, failure: str = ""
 ) -> RunStatus:
-    """Assess a run from its rows, and store its status. ``failure`` is the error of its reconciliation."""
+    """Assess a run from its rows, and store its status. ``failure`` is the message if reconciliation failed."""
     statistics = run_statistics(engine, run, rules=rules, timezone=settings.require("timezone"))
     reasons = _reasons(balance, statistics, rules, failure) + _disk_reasons(settings.require("cache_folder"), rules)
     status = RunStatus(run=run, balance=balance, statistics=statistics, reasons=tuple(reasons))
@@ -101,7 +102,7 @@ def make_run_status(
 
 
 def facts(status: RunStatus) -> list[tuple[str, str]]:
-    """Return the statistics as names and texts, in the order of the report."""
+    """Return the statistics as pairs of name and text, in the order of the report."""
     f = status.statistics
     lines = [
         ("Model", status.run.model.model_name),
@@ -162,7 +163,7 @@ def _arrival_reasons(statistics: RunStatistics, rules: RunReportRules) -> list[R
 
 
 def _disk_reasons(cache_folder: str, rules: RunReportRules) -> list[Reason]:
-    """Check the disk of the cache on the machine of this task. The disks of other workers are not checked."""
+    """Return a reason if the disk of the model cache is almost full on this machine. Other workers are not checked."""
     folder = Path(cache_folder).expanduser()
     existing = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
     if existing is None:
