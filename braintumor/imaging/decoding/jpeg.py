@@ -96,15 +96,15 @@ def refuse_kind(structure: Structure) -> Rejection | None:
     frame = structure.frame
     if frame is None:
         return None
-    kind = ""
+    kind, bits = "", structure.data[frame.start + 2 : frame.start + 3]  # no byte if the file ends in the header
     if frame.marker == _JPEG_LS:
         kind = "JPEG-LS"
     elif frame.marker in {0xC3, 0xCB}:
         kind = "lossless JPEG"
     elif frame.marker not in _READ_FRAMES:
         kind = "hierarchical JPEG"
-    elif structure.data[frame.start + 2] != 8:  # noqa: PLR2004 - bits
-        kind = f"JPEG of {structure.data[frame.start + 2]} bits per sample"
+    elif bits not in (b"", b"\x08"):
+        kind = f"JPEG of {bits[0]} bits per sample"
     if not kind:
         return None
     detail = f"content is {kind}; baseline and progressive JPEG of 8 bits are scored"

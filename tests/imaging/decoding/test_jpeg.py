@@ -156,3 +156,9 @@ def test_large_image_may_have_fewer_scans() -> None:
     last = read_structure(data).scans[-1]
     scan = b"\xff\xda" + data[last.start : last.scan_end]
     assert "more than 25 scans" in rejected(data[:-2] + scan * 30 + b"\xff\xd9").detail
+
+
+@pytest.mark.parametrize("length", [4, 5, 6, 7])
+def test_jpeg_cut_in_its_frame_header_is_truncated(length: int) -> None:
+    header = b"\xff\xd8\xff\xc0\x00\x11\x08\x01\x00"
+    assert rejected(header[:length]).reason is RejectionReason.TRUNCATED
