@@ -73,10 +73,10 @@ class Snapshot:
 
     Attributes:
         snapshot_id: 16 hex digits of the sha256 of all images, labels and splits.
-        source_uri: S3 prefix of the images when the snapshot was last taken.
+        source_uri: S3 prefix of the images. Taking equal images from another prefix updates it.
         images: the images, sorted by ``image_sha256``.
         count_copy: number of files that are not in ``images`` because they repeat the pixels of an image.
-        excluded: the excluded images when the snapshot was last taken.
+        excluded: the images that were left out, with the reasons, at the newest taking.
         identified: counts of images with patient identifiers. ``None`` in snapshots of earlier versions.
     """
 

@@ -27,13 +27,13 @@ def sql_folder() -> Path:
 
 
 def connect(settings: Settings, *, statement_seconds: int | None = None) -> Engine:
-    """Return a SQLAlchemy engine, without connecting yet.
+    """Return a SQLAlchemy engine for the database of the settings. It connects at its first use.
 
-    Raises ``ConfigurationError`` if the setting is not a URL of Postgres.
+    Raises ``ConfigurationError`` if ``database_url`` is not a URL of Postgres.
 
     Connections search the schema ``braintumor`` and use the time zone UTC. A pooled connection is tested before use,
-    because the server may have restarted. ``statement_seconds`` is the longest time of a statement and of an idle
-    transaction.
+    because the server may have restarted. ``statement_seconds`` limits each statement and each idle transaction.
+    ``None`` sets no limit.
     """
     url = _url(settings.require("database_url"))
     engine = create_engine(url, connect_args={"connect_timeout": 10}, hide_parameters=True, pool_pre_ping=True)

@@ -51,10 +51,10 @@ def settings(installation: Installation) -> Iterator[CheckResult]:
 
 
 def pseudonym_key(installation: Installation) -> Iterator[CheckResult]:
-    """Check that the pseudonym key is set if the role needs it, for scoring or for snapshots with reviewed frames.
+    """Check that the pseudonym key is set if this machine's role needs it.
 
-    A snapshot with reviewed frames needs the key to keep patients of the test split out of training. A worker that only
-    trains does not have the key.
+    Scoring needs it. A snapshot with reviewed frames needs it too, to keep patients of the test split out of training.
+    A worker that only trains does not have the key.
     """
     if installation.role not in {None, Role.SCORER, Role.TRAINER}:
         yield note("pseudonym key", f"not needed as {installation.role}")

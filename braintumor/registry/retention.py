@@ -29,7 +29,7 @@ The approval task waits three days, and an operator may clear the task a little 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """The files of one model that can be deleted or were deleted. ``count_byte`` is their total size in bytes."""
+    """The files of one model that ``prune`` deleted, or would delete. ``count_byte`` is their total size in bytes."""
 
     model_name: str
     created_at: datetime

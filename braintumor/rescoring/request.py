@@ -226,7 +226,7 @@ def _select_scans(
     of: list[str],
     chunk_size: int,
 ) -> None:
-    """Record the request and its scans. ``of`` names the models whose predictions are replaced, or is empty."""
+    """Record the request and its scans, in chunks of ``chunk_size``. ``model`` predicts them again."""
     asked_for = {"of": of, "since": request.since, "until": request.until, "limit": request.limit}
     max_scans = chunk_size * MAX_CHUNKS
     connection.execute(

@@ -122,7 +122,7 @@ def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]
 
 
 def _lock_pending(connection: Connection, run: RescoreRun, outcomes: Sequence[Outcome]) -> set[int]:
-    """Lock the pending scans among ``outcomes`` against other rescores, and return their IDs."""
+    """Lock the scans of ``outcomes`` that this rescore has not finished, and return their IDs."""
     return set(
         connection.scalars(
             text("""

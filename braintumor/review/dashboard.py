@@ -56,7 +56,7 @@ class DriftPoint:
 
     @property
     def is_of_test(self) -> bool:
-        """Return whether the reference is the model's test split. Otherwise the reference is recent runs."""
+        """Return whether predictions are compared with the model's test split, instead of with recent scoring runs."""
         return "test split" in self.reference
 
 

@@ -145,9 +145,9 @@ def release(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
-    """Count an isolated attempt at ``scan`` while the ``with`` block runs.
+    """Add 1 to the isolated attempts of ``scan``, which the ``with`` block then processes alone.
 
-    A normal failure of the block removes the attempt from the count. A timeout of the task or a crash does not.
+    If the block raises a usual exception, the 1 is subtracted again. After a crash or a timeout of the task it stays.
     """
     _count_isolated(engine, held, scan, 1)
     try:

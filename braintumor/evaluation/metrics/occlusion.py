@@ -126,9 +126,9 @@ def _effect(model: Model, before: NDArray[np.floating], hidden: Sequence[NDArray
 
 
 def _marked_place(activation_map: NDArray[np.floating], size: int) -> tuple[int, int]:
-    """Return the top left corner (row, column) in pixels of the square around the strongest cell of a map.
+    """Return the top left corner (row, column), in pixels, of the square that is hidden in a frame.
 
-    The square is inside the frame.
+    The square is centered on the cell of the map with the highest value, and lies inside the frame.
 
     Args:
         activation_map: (h, w) of the predicted class.

@@ -71,7 +71,10 @@ def _count_encapsulated(dataset: Any, syntax: uid.UID) -> int:
 
 
 def _drop_wrong_offsets(dataset: Any, frames: int) -> None:
-    """Empty an offset table whose length is not the number of frames, because pydicom finds frames by the table."""
+    """Remove the entries of an offset table if they are not as many as the frames.
+
+    pydicom finds frames by this table, so a wrong table gives wrong frames.
+    """
     stream = io.BytesIO(dataset.PixelData)
     if len(parse_basic_offsets(stream)) not in {0, frames}:
         dataset.PixelData = _EMPTY_OFFSET_TABLE + stream.read()
