@@ -247,10 +247,10 @@ def test_review_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Pat
     page.goto(live.airflow.url)
     page.get_by_role("button", name="Browse").first.click()
     expect(page.get_by_text("Brain-tumor review").first).to_be_visible()
-    page.get_by_text("Brain-tumor review").first.click()
-    frame = page.frame_locator("iframe")
-    expect(frame.get_by_role("heading", name="Review worklist")).to_be_visible()
-    page.screenshot(path=tmp_path / "navigation.png")
+    with page.expect_popup() as opened:
+        page.get_by_text("Brain-tumor review").first.click()
+    expect(opened.value.get_by_role("heading", name="Review worklist")).to_be_visible()
+    opened.value.screenshot(path=tmp_path / "navigation.png")
 
 
 def test_server_log_contains_no_object_key(live: Stack) -> None:

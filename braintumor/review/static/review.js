@@ -197,12 +197,14 @@ function read(state) {
     element("trouble").hidden = true;
     fit();
   });
-  image.addEventListener("error", async () => {
+  const explain = async () => {
     const response = await fetch(image.src.split("?")[0]).catch(() => null); // without the key, because nothing is shown
     const result = response ? await response.json().catch(() => ({})) : {};
     element("trouble").textContent = result.detail ?? "The image cannot be shown.";
     element("trouble").hidden = false;
-  });
+  };
+  image.addEventListener("error", explain);
+  if (image.src && image.complete && !image.naturalWidth) explain(); // the image failed before this script started
   window.addEventListener("resize", fit);
   for (const id of ["width", "level", "zoom"]) element(id).addEventListener("input", draw);
   for (const button of document.querySelectorAll("[data-finding]"))
