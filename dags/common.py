@@ -10,6 +10,7 @@ from airflow.sdk import (
     Connection,
     CronTriggerTimetable,
     ExceptionRetryPolicy,
+    Param,
     RetryAction,
     RetryRule,
     get_current_context,
@@ -46,6 +47,23 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(minutes=1),
     "retry_policy": _RETRY_POLICY,
 }
+
+
+def chunk_size_param(**options: Any) -> Param:
+    """Return the form field ``chunk_size``.
+
+    The default is that of ``braintumor.scoring.chunks.CHUNK_SIZE``, which a DAG file cannot import without SQLAlchemy.
+    ``options`` are further options of the field, such as its section.
+    """
+    return Param(
+        1000,
+        type="integer",
+        minimum=1,
+        maximum=10_000,
+        title="Scans per task",
+        description="Number of scans that one task scores. A smaller number gives more tasks.",
+        **options,
+    )
 
 
 REVIEWED_LABELS = Asset("braintumor/reviewed-labels")

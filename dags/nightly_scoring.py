@@ -26,7 +26,7 @@ import lineage
 import metrics
 import notifications
 from braintumor.config.variables import NIGHT_DEADLINE_HOURS, NIGHTLY_SCHEDULE
-from common import DEFAULT_ARGS, PREDICTIONS, label_mapped_task, schedule
+from common import DEFAULT_ARGS, PREDICTIONS, chunk_size_param, label_mapped_task, schedule
 
 _log = logging.getLogger(__name__)
 
@@ -46,14 +46,7 @@ _FORM = {
         description="Name of a model that also predicts each scan, from the page Brain-tumor models. If it disagrees "
         "with the champion, the scan is put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
     ),
-    "chunk_size": Param(
-        1000,
-        type="integer",
-        minimum=1,
-        maximum=10_000,
-        title="Scans per task",
-        description="Number of scans that one task scores. A smaller number gives more tasks.",
-    ),
+    "chunk_size": chunk_size_param(),
 }
 
 

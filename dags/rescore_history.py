@@ -26,7 +26,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 
 import lineage
 import notifications
-from common import DEFAULT_ARGS, label_mapped_task
+from common import DEFAULT_ARGS, chunk_size_param, label_mapped_task
 
 _log = logging.getLogger(__name__)
 
@@ -87,15 +87,7 @@ _FORM = {
         description="Allow a former champion, or a model that passed the gate. Its predictions become current.",
         section="Model",
     ),
-    "chunk_size": Param(
-        1000,
-        type="integer",
-        minimum=1,
-        maximum=10_000,
-        title="Scans per task",
-        description="Number of scans that one task scores. A smaller number gives more tasks.",
-        section="Work",
-    ),
+    "chunk_size": chunk_size_param(section="Work"),
 }
 
 

@@ -44,9 +44,10 @@ def read(tmp_path: Path, text: str, *, column: str = "patient") -> PatientTable:
     [
         "path,patient\nglioma/a.jpg,ann\nglioma/b.jpg,ben\n",
         f"sha256,patient\n{A},ann\n{B.upper()},ben\n",
+        f"path,sha256,patient\nglioma/a.jpg,,ann\nelsewhere,{B},ben\n",
         f"\ufeffpath,ward,sha256,patient\nglioma/a.jpg,3,{A},ann\na copy of it,3,{A},ann \nelsewhere,4,{B},ben\n",
     ],
-    ids=["path", "sha256", "both, of copies too"],
+    ids=["path", "sha256", "path where sha256 is empty", "both, of copies too"],
 )
 def test_rows_give_pseudonyms_by_file_hash(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text).patients == {A: of("ann"), B: of("ben")}
