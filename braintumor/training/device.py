@@ -1,13 +1,31 @@
-"""Find the GPUs of this machine and set how TensorFlow uses their memory."""
+"""Find what this machine offers a training: its GPUs, the memory of the GPUs, and 16-bit arithmetic."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+_BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 def gpus() -> list[str]:
     """Return the names of the GPUs that Keras sees. The list is empty on a machine without a GPU."""
     import keras
 
     return [str(name) for name in keras.distribution.list_devices("gpu")]
+
+
+def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether 16-bit floats (bfloat16) make a training faster here: on a GPU, or a CPU with instructions for them.
+
+    Args:
+        cpuinfo: the kernel's description of the processors. Without this file the answer is no.
+    """
+    if gpus():
+        return True
+    try:
+        flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return not _BFLOAT16_INSTRUCTIONS.isdisjoint(flags.split())
 
 
 def share_gpu_memory() -> None:

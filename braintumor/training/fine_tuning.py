@@ -19,7 +19,7 @@ from braintumor.training.augmentation import augmentation_layers
 from braintumor.training.backbones import KerasModel
 from braintumor.training.checkpoints import Checkpoints, History
 from braintumor.training.classifier import Classifier
-from braintumor.training.device import gpus
+from braintumor.training.device import gpus, has_bfloat16
 from braintumor.training.lower_layers import LowerLayers
 from braintumor.training.recipe import FineTuning, Precision, Recipe
 
@@ -73,7 +73,7 @@ def fine_tune(
     if done:
         _log.info("resuming after epoch %d of an interrupted training", done)
     if done < plan.epochs and not _is_stale(checkpoints.history(), plan.patience):
-        with computing_in(classifier.network, plan.precision):
+        with computing_in(classifier.network, _precision(plan)):
             fit(
                 model,
                 recipe,
@@ -113,6 +113,14 @@ def thaw(network: KerasModel, plan: FineTuning) -> None:
     for number, layer in enumerate(network.layers):
         is_frozen = plan.freeze_batch_norm and isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = number >= first and not is_frozen
+
+
+def _precision(plan: FineTuning) -> Precision:
+    """Return the precision of the recipe, or ``float32`` where 16-bit arithmetic would be slower."""
+    if plan.precision == "float32" or has_bfloat16():
+        return plan.precision
+    _log.info("computing in float32, because this machine has no instructions for %s", plan.precision)
+    return "float32"
 
 
 @contextmanager

@@ -68,8 +68,8 @@ class FineTuning(Table):
         from_layer: Keras name of the first layer of the backbone that is trained. If it is empty, all layers are
             trained.
         freeze_batch_norm: whether to keep the pretrained averages of batch normalization.
-        precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs
-            that can, and keeps float32 weights.
+        precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs and
+            on CPUs with instructions for it, and keeps float32 weights. Other CPUs use float32.
         cached_views: number of augmented copies of the training images. The outputs of the layers below
             ``from_layer`` are cached for these copies and for the plain images. Each epoch uses the next copy.
             Without augmentation, only the outputs for the plain images are cached. With 0, nothing is cached, and
