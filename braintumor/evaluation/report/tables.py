@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from braintumor.dataset.images.perceptual_hash import NEAR
 from braintumor.evaluation.metrics.leakage import HASH_BITS, DistanceBand
 from braintumor.evaluation.metrics.occlusion import Occlusion, window_side
+from braintumor.evaluation.metrics.set_coverage import MINIMUM_GROUPS, SetCoverage
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, SliceResult
-from braintumor.evaluation.report.formatting import figure, share
+from braintumor.evaluation.report.formatting import figure, interval, share
 from braintumor.markdown import escaped, table
+from braintumor.serving.prediction_set import SetThresholds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,49 @@ def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTa
             (name, str(e.count), figure(e.mean_drop), share(e.count_changed, e.count)) for name, e in effects.items()
         )
         or (("not assessed", "0", "no tumor image classified correctly, or no second place in a frame", ""),),
+    )
+
+
+def sets_table(thresholds: SetThresholds | None, coverages: Sequence[SetCoverage]) -> ReportTable:
+    """Return the table of the prediction sets: thresholds, and coverage on test, by class.
+
+    ``coverages`` has one item per class, or none if the test predictions are not known.
+    """
+    target = "" if thresholds is None else f"{thresholds.coverage:.0%} of "
+    note = (
+        "A prediction set has the classes that the probabilities do not rule out. A class is in the set if its "
+        f"probability is the threshold or more. The thresholds were fitted on validation so that the sets of {target}"
+        "each class's images in new groups contain the class (class-conditional split conformal prediction). "
+        "A group has the images of one patient, or near-duplicates if no patient is known. The coverage counts each "
+        "group once. An empty set and a set of several classes are review reasons. Images unlike those of validation "
+        "have a lower coverage."
+    )
+    rows = [] if thresholds is None else [_set_row(thresholds, each) for each in coverages]
+    return ReportTable(
+        title="Prediction sets",
+        note=note,
+        columns=("Class", "Threshold", "Validation groups", "Test groups", "Coverage on test (95% interval)",
+                 "Classes in a set", "One class"),
+        rows=tuple(rows) or (("not assessed", _NO_SETS, "", "", "", "", ""),),
+    )  # fmt: skip
+
+
+_NO_SETS = (
+    "the model has no prediction sets, because validation had too few groups of a class or an earlier version trained "
+    "it, or its test predictions are not stored"
+)
+
+
+def _set_row(thresholds: SetThresholds, each: SetCoverage) -> tuple[str, ...]:
+    too_few = f"not assessed: fewer than {MINIMUM_GROUPS} groups"
+    return (
+        each.label.value,
+        figure(thresholds.lowest_probability[each.label.value]),
+        str(thresholds.count_group[each.label.value]),
+        str(each.count_group),
+        too_few if each.share is None or each.interval is None else interval(each.share, *each.interval),
+        figure(each.mean_size, 2) if each.count_group else "",
+        f"{each.share_one:.1%}" if each.count_group else "",
     )
 
 
