@@ -24,12 +24,14 @@ class SetThresholds:
         coverage: the target: the probability, for each class, with which a set contains the class of an image of a new
             group. Images of one patient are one group, and so are near-duplicates.
         lowest_probability: class -> the lowest probability with which a set contains the class.
-        count_group: class -> number of validation groups with an image of the class, to which the threshold was fitted.
+        count_group: class -> number of groups with an image of the class, to which the threshold was fitted.
+        fitted_on: the images of the fit: ``validation`` or ``audit sample``.
     """
 
     coverage: float
     lowest_probability: dict[str, float]
     count_group: dict[str, int]
+    fitted_on: str = "validation"
 
     @classmethod
     def of_values(cls, values: Mapping[str, Any]) -> Self:
@@ -41,6 +43,7 @@ class SetThresholds:
             coverage=float(values["coverage"]),
             lowest_probability={label.value: float(values["lowest_probability"][label]) for label in CLASSES},
             count_group={label.value: int(values["count_group"][label]) for label in CLASSES},
+            fitted_on=str(values["fitted_on"]),
         )
 
     def contains(self, probability: NDArray[np.floating]) -> NDArray[np.bool_]:

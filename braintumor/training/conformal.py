@@ -30,7 +30,12 @@ _ROUNDING = 1e-9
 
 
 def fit_sets(
-    probability: NDArray[np.floating], labels: NDArray[np.int64], groups: Sequence[str], *, coverage: float = COVERAGE
+    probability: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    groups: Sequence[str],
+    *,
+    coverage: float = COVERAGE,
+    fitted_on: str = "validation",
 ) -> SetThresholds | None:
     """Return the thresholds fitted on N images, or ``None`` if a class has images of too few groups.
 
@@ -41,6 +46,7 @@ def fit_sets(
         labels: (N,) positions in ``CLASSES``.
         groups: (N,) key of each image's group. Images of one patient have the same key.
         coverage: the target, between 0 and 1.
+        fitted_on: name of the images, for reports.
     """
     keys = np.asarray(groups)
     lowest, counts = {}, {}
@@ -50,7 +56,7 @@ def fit_sets(
         if threshold is None:
             return None
         lowest[label.value], counts[label.value] = min(threshold, _HIGHEST_THRESHOLD), count
-    return SetThresholds(coverage=coverage, lowest_probability=lowest, count_group=counts)
+    return SetThresholds(coverage=coverage, lowest_probability=lowest, count_group=counts, fitted_on=fitted_on)
 
 
 def _threshold(

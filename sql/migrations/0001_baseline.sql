@@ -232,13 +232,13 @@ comment on column model_version.artifact_sha256s is 'File name -> sha256. Each f
 comment on column model_version.temperature is 'Divisor of the logits before the softmax.';
 comment on column model_version.created_at is 'Time when the model was registered.';
 comment on column model_version.parent_model_version_id is
-    'The fp32 version of an int8 export; null for a trained model.';
+    'The fp32 version of an int8 export, or the model that was recalibrated; null for a trained model.';
 comment on column model_version.out_of_distribution_above is
     'Scores above it have the review reason out_of_distribution; null if the model has no reference embeddings.';
 comment on column model_version.prediction_sets is
     'Thresholds of the prediction sets: coverage (the target for each class in new groups), lowest_probability (class '
-    '-> lowest probability with which a set contains the class) and count_group (class -> validation groups of the '
-    'fit); null if the model has no prediction sets.';
+    '-> lowest probability with which a set contains the class), count_group (class -> groups of the fit) and '
+    'fitted_on (validation or audit sample); null if the model has no prediction sets.';
 
 -- Evaluation ----------------------------------------------------------------------------------------------------------
 

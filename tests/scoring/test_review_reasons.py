@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,7 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.scored_scans import newest_scored
 from braintumor.serving.audit_sample import is_audited
+from braintumor.serving.prediction_set import SetThresholds
 from tests.evaluation.mutants import register, rewrite
 from tests.images import png
 from tests.models import add_model, of_before, promote
@@ -122,8 +124,8 @@ def test_prediction_set_is_stored_and_copied_to_a_duplicate(
     lowest, classes, reasons, rank = case
     folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "sets"))
     thresholds = dict(zip(CLASSES, lowest, strict=True))
-    sets = {"coverage": 0.95, "lowest_probability": thresholds, "count_group": dict.fromkeys(CLASSES, 40)}
-    rewrite(folder, prediction_sets=sets)
+    sets = SetThresholds(coverage=0.95, lowest_probability=thresholds, count_group=dict.fromkeys(CLASSES, 40))
+    rewrite(folder, prediction_sets=asdict(sets))
     register(settings, folder)
     promote(settings, "mutant")
     for name in ("once.png", "again.png"):

@@ -127,7 +127,7 @@ def test_missing_reference_or_lone_threshold_is_refused(folder: Path) -> None:
 
 def test_threshold_without_a_class_is_named(folder: Path) -> None:
     values = dict.fromkeys(CLASSES[:3], 1)
-    sets = {"coverage": 0.95, "lowest_probability": values, "count_group": values}
+    sets = {"coverage": 0.95, "lowest_probability": values, "count_group": values, "fitted_on": "validation"}
     manifest = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**manifest, "prediction_sets": sets}))
     with pytest.raises(ModelIntegrityError, match="pituitary"):

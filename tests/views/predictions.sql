@@ -60,12 +60,17 @@ insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version
 select 2, scan_id, 0, 1, 'rescored', monday - interval '6 days' from clock cross join generate_series(1, 3) as scan_id;
 
 insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence, margin,
-    probability_glioma, probability_meningioma, probability_normal, probability_pituitary, out_of_distribution,
-    second_class, second_confidence, review_reasons, activation_map, engine, preprocessing, scored_at)
+    probability_glioma, probability_meningioma, probability_normal, probability_pituitary, prediction_set,
+    out_of_distribution, second_class, second_confidence, review_reasons, activation_map, engine, preprocessing, scored_at)
 select
     scan, frame, model_version_id, run, class::tumor_class, sure, sure - (1 - sure) / 3,
     case class when 'glioma' then sure else (1 - sure) / 3 end, case class when 'meningioma' then sure else (1 - sure) / 3 end,
     case class when 'normal' then sure else (1 - sure) / 3 end, case class when 'pituitary' then sure else (1 - sure) / 3 end,
+    case
+        when reasons ? 'no_likely_class' then '{}'
+        when reasons ? 'several_classes' then '{glioma,pituitary}'
+        else array[class]
+    end::tumor_class[],
     case when reasons ? 'out_of_distribution' then 0.8 else 0.1 end,
     case when reasons ? 'model_disagreement' then 'normal' end::tumor_class,
     case when reasons ? 'model_disagreement' then 0.6 end,

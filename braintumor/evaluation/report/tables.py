@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from braintumor.dataset.images.perceptual_hash import NEAR
 from braintumor.evaluation.metrics.leakage import HASH_BITS, DistanceBand
@@ -93,47 +93,45 @@ def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTa
     )
 
 
-def sets_table(thresholds: SetThresholds | None, coverages: Sequence[SetCoverage]) -> ReportTable:
-    """Return the table of the prediction sets: thresholds, and coverage on test, by class.
-
-    ``coverages`` has one item per class, or none if the test predictions are not known.
-    """
-    target = "" if thresholds is None else f"{thresholds.coverage:.0%} of "
-    note = (
-        "A prediction set has the classes that the probabilities do not rule out. A class is in the set if its "
-        f"probability is the threshold or more. The thresholds were fitted on validation so that the sets of {target}"
-        "each class's images in new groups contain the class (class-conditional split conformal prediction). "
-        "A group has the images of one patient, or near-duplicates if no patient is known. The coverage counts each "
-        "group once. An empty set and a set of several classes are review reasons. Images unlike those of validation "
-        "have a lower coverage."
-    )
-    rows = [] if thresholds is None else [_set_row(thresholds, each) for each in coverages]
-    return ReportTable(
-        title="Prediction sets",
-        note=note,
-        columns=("Class", "Threshold", "Validation groups", "Test groups", "Coverage on test (95% interval)",
-                 "Classes in a set", "One class"),
-        rows=tuple(rows) or (("not assessed", _NO_SETS, "", "", "", "", ""),),
-    )  # fmt: skip
-
-
+_SETS_NOTE = (
+    "A prediction set has the classes that the probabilities do not rule out: those whose probability is the threshold "
+    "or more. An empty set and a set of several classes are review reasons. The thresholds were fitted on {fitted_on} "
+    "(class-conditional split conformal prediction). Target: for each class, {coverage:.0%} of the images of new groups "
+    "have a set with their class. A group has the images of one patient, or near-duplicates if no patient is known. The "
+    "coverage counts each group once. It is not the target for images unlike those of the fit."
+)
 _NO_SETS = (
-    "the model has no prediction sets, because validation had too few groups of a class or an earlier version trained "
-    "it, or its test predictions are not stored"
+    "The model has no prediction sets, so low probabilities give no review reason. Validation had too few groups of a "
+    "class, or an earlier version trained the model."
 )
 
 
-def _set_row(thresholds: SetThresholds, each: SetCoverage) -> tuple[str, ...]:
-    too_few = f"not assessed: fewer than {MINIMUM_GROUPS} groups"
-    return (
-        each.label.value,
-        figure(thresholds.lowest_probability[each.label.value]),
-        str(thresholds.count_group[each.label.value]),
-        str(each.count_group),
-        too_few if each.share is None or each.interval is None else interval(each.share, *each.interval),
-        figure(each.mean_size, 2) if each.count_group else "",
-        f"{each.share_one:.1%}" if each.count_group else "",
+def sets_table(thresholds: SetThresholds | None, coverages: Sequence[SetCoverage]) -> ReportTable:
+    """Return the table of the prediction sets: thresholds, and coverage on test, by class.
+
+    ``coverages`` has one item per class. It is empty if there are no thresholds or no test predictions.
+    """
+    columns = (
+        "Class", "Threshold", "Groups of the fit", "Test groups", "Coverage on test (95% interval)",
+        "Mean classes in a set", "Sets of one class",
+    )  # fmt: skip
+    rows = () if thresholds is None else tuple(_set_row(thresholds, each) for each in coverages)
+    return ReportTable(
+        title="Prediction sets",
+        note=_NO_SETS if thresholds is None else _SETS_NOTE.format(**asdict(thresholds)),
+        columns=columns,
+        rows=rows or (("not assessed", *[""] * (len(columns) - 1)),),
     )
+
+
+def _set_row(thresholds: SetThresholds, each: SetCoverage) -> tuple[str, ...]:
+    name = each.label.value
+    coverage = f"not assessed: fewer than {MINIMUM_GROUPS} groups"
+    if each.share is not None and each.interval is not None:
+        coverage = interval(each.share, *each.interval)
+    sizes = (figure(each.mean_size, 2), f"{each.share_one:.1%}") if each.count_group else ("", "")
+    fitted = figure(thresholds.lowest_probability[name]), str(thresholds.count_group[name])
+    return name, *fitted, str(each.count_group), coverage, *sizes
 
 
 DICOM_ATTRIBUTES = {
