@@ -94,11 +94,11 @@ def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTa
 
 
 _SETS_NOTE = (
-    "A prediction set has the classes that the probabilities do not rule out: those whose probability is the threshold "
-    "or more. An empty set and a set of several classes are review reasons. The thresholds were fitted on {fitted_on} "
-    "(class-conditional split conformal prediction). Target: for each class, {coverage:.0%} of the images of new groups "
-    "have a set with their class. A group has the images of one patient, or near-duplicates if no patient is known. The "
-    "coverage counts each group once. It is not the target for images unlike those of the fit."
+    "A prediction set has the classes that the probabilities do not rule out: those whose probability is the "
+    "threshold or more. An empty set and a set of several classes are review reasons. The thresholds were fitted on "
+    "{fitted_on} (class-conditional split conformal prediction). Target: for each class, {coverage:.0%} of the images "
+    "of new groups have a set with their class. A group has the images of one patient, or near-duplicates if no "
+    "patient is known. The coverage counts each group once. It is not the target for images unlike those of the fit."
 )
 _NO_SETS = (
     "The model has no prediction sets, so low probabilities give no review reason. Validation had too few groups of a "
