@@ -72,8 +72,8 @@ class AuditAnswers:
             keys = np.asarray(self.groups)
             counts = {label: len(np.unique(keys[self.labels == label.position])) for label in CLASSES}
             raise RecalibrationError(
-                f"A coverage of {COVERAGE:.0%} needs 19 patients of each class with a blind review in the audit sample. "
-                "A scan of an unknown patient counts as one. Received: "
+                f"A coverage of {COVERAGE:.0%} needs 19 patients of each class with a blind review in the audit "
+                "sample. A scan of an unknown patient counts as one. Received: "
                 + ", ".join(f"{count} {label}" for label, count in counts.items())
                 + ". Nothing was registered. Read more of the audit sample."
             )
