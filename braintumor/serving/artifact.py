@@ -48,8 +48,8 @@ class Manifest:
         sha256s: hex sha256, by file name, of every other file that scoring or retraining needs.
         out_of_distribution_above: the distance from the training images above which a prediction is reviewed. ``None``
             if the model has no ``reference.npy``.
-        prediction_sets: thresholds of the prediction sets. ``None`` if validation had too few groups of a class, or if
-            an earlier version trained the model. Then predictions have no set.
+        prediction_sets: thresholds of the prediction sets. ``None`` if validation had no image of a class, or if an
+            earlier version trained the model. Then predictions have no set.
     """
 
     recipe: str

@@ -22,7 +22,7 @@ class SetThresholds:
 
     Attributes:
         coverage: the target: the probability, for each class, with which a set contains the class of an image of a new
-            group. Images of one patient are one group, and so are near-duplicates.
+            group. Images of one patient are one group, and so are near-duplicates. Few groups guarantee less.
         lowest_probability: class -> the lowest probability with which a set contains the class.
         count_group: class -> number of groups with an image of the class, to which the threshold was fitted.
         fitted_on: the images of the fit: ``validation`` or ``audit sample``.
@@ -32,6 +32,11 @@ class SetThresholds:
     lowest_probability: dict[str, float]
     count_group: dict[str, int]
     fitted_on: str = "validation"
+
+    def guaranteed(self, label: str) -> float:
+        """Return the coverage of a class that its number of groups K guarantees: the target, or K / (K + 1) if lower."""
+        count = self.count_group[label]
+        return min(self.coverage, count / (count + 1))
 
     @classmethod
     def of_values(cls, values: Mapping[str, Any]) -> Self:

@@ -34,7 +34,7 @@ class Thresholds:
     """Hold the thresholds of the review reasons, which the manifest stores next to the temperature.
 
     Attributes:
-        prediction_sets: thresholds of the prediction sets. ``None`` if validation has too few groups of a class.
+        prediction_sets: thresholds of the prediction sets. ``None`` if validation has no image of a class.
         out_of_distribution_above: the out-of-distribution score above which a prediction is reviewed.
     """
 

@@ -37,9 +37,10 @@ def fit_sets(
     coverage: float = COVERAGE,
     fitted_on: str = "validation",
 ) -> SetThresholds | None:
-    """Return the thresholds fitted on N images, or ``None`` if a class has images of too few groups.
+    """Return the thresholds fitted on N images, or ``None`` if a class has no image.
 
-    With K groups, a finite threshold needs K / (K + 1) >= ``coverage``: at least 19 groups for 0.95.
+    With K groups, the largest coverage that a threshold can guarantee is K / (K + 1). If this is less than
+    ``coverage``, the threshold is the lowest probability of the class in its images.
 
     Args:
         probability: (N, 4), columns in the order of ``CLASSES``. No image may have trained the model.
@@ -52,19 +53,18 @@ def fit_sets(
     lowest, counts = {}, {}
     for label in CLASSES:
         of_class = labels == label.position
-        threshold, count = _threshold(probability[of_class, label.position], keys[of_class], coverage)
-        if threshold is None:
+        if not of_class.any():
             return None
-        lowest[label.value], counts[label.value] = min(threshold, _HIGHEST_THRESHOLD), count
+        threshold = _threshold(probability[of_class, label.position], keys[of_class], coverage)
+        lowest[label.value] = min(threshold, _HIGHEST_THRESHOLD)
+        counts[label.value] = len(np.unique(keys[of_class]))
     return SetThresholds(coverage=coverage, lowest_probability=lowest, count_group=counts, fitted_on=fitted_on)
 
 
-def _threshold(
-    probability: NDArray[np.floating], groups: NDArray[np.str_], coverage: float
-) -> tuple[float | None, int]:
-    """Return the highest threshold that keeps the share ``coverage`` of the weights, and the number of groups."""
+def _threshold(probability: NDArray[np.floating], groups: NDArray[np.str_], coverage: float) -> float:
+    """Return the highest threshold that keeps the share ``coverage`` of the weights, or else the lowest probability."""
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     descending = np.argsort(-probability, kind="stable")
     kept = (1 / sizes[group][descending]).cumsum() / (len(sizes) + 1)
     enough = np.flatnonzero(kept >= coverage - _ROUNDING)
-    return (float(probability[descending[enough[0]]]) if len(enough) else None), len(sizes)
+    return float(probability[descending[enough[0] if len(enough) else -1]])

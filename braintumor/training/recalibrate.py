@@ -68,8 +68,8 @@ class AuditAnswers:
             RecalibrationError: a class has answers of too few groups.
         """
         thresholds = fit_sets(self.probability, self.labels, self.groups, fitted_on=AUDIT_SAMPLE)
-        if thresholds is None:
-            keys = np.asarray(self.groups)
+        if thresholds is None or any(thresholds.guaranteed(label) < COVERAGE for label in CLASSES):
+            keys = np.asarray(self.groups, str)
             counts = {label: len(np.unique(keys[self.labels == label.position])) for label in CLASSES}
             raise RecalibrationError(
                 f"A coverage of {COVERAGE:.0%} needs 19 patients of each class with a blind review in the audit "

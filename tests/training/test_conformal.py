@@ -50,10 +50,13 @@ def test_threshold_weighs_groups_equally() -> None:
     assert thresholds.count_group == dict.fromkeys(CLASSES, 40)
 
 
-@pytest.mark.parametrize(("count", "is_fitted"), [(18, False), (19, True)])
-def test_a_class_needs_nineteen_groups(count: int, is_fitted: bool) -> None:
+@pytest.mark.parametrize(("count", "guaranteed"), [(1, 0.5), (9, 0.9), (18, 18 / 19), (19, 0.95), (60, 0.95)])
+def test_few_groups_guarantee_less_than_the_target(count: int, guaranteed: float) -> None:
     labels = np.concatenate([np.repeat([0, 1, 2], 30), np.full(count, 3)])
     probability = np.full((len(labels), 4), 0.2)
-    probability[np.arange(len(labels)), labels] = 0.4
+    probability[np.arange(len(labels)), labels] = np.linspace(0.4, 0.8, len(labels))
     thresholds = fit_sets(probability, labels, [str(image) for image in range(len(labels))])
-    assert (thresholds is not None) == is_fitted
+    assert thresholds is not None and thresholds.guaranteed("pituitary") == pytest.approx(guaranteed)
+    is_lowest = thresholds.lowest_probability["pituitary"] == probability[90, 3]
+    assert is_lowest == (count < 39), "with 39 groups, the lowest one may be left out"
+    assert fit_sets(probability[:90], labels[:90], [""] * 90) is None

@@ -98,11 +98,12 @@ _SETS_NOTE = (
     "threshold or more. An empty set and a set of several classes are review reasons. The thresholds were fitted on "
     "{fitted_on} (class-conditional split conformal prediction). Target: for each class, {coverage:.0%} of the images "
     "of new groups have a set with their class. A group has the images of one patient, or near-duplicates if no "
-    "patient is known. The coverage counts each group once. It is not the target for images unlike those of the fit."
+    "patient is known. With K groups, the fit guarantees at most K / (K + 1). The coverage counts each group once. It "
+    "is not the target for images unlike those of the fit."
 )
 _NO_SETS = (
-    "The model has no prediction sets, so low probabilities give no review reason. Validation had too few groups of a "
-    "class, or an earlier version trained the model."
+    "The model has no prediction sets, so low probabilities give no review reason. Validation had no image of a class, "
+    "or an earlier version trained the model."
 )
 
 
@@ -112,7 +113,7 @@ def sets_table(thresholds: SetThresholds | None, coverages: Sequence[SetCoverage
     ``coverages`` has one item per class. It is empty if there are no thresholds or no test predictions.
     """
     columns = (
-        "Class", "Threshold", "Groups of the fit", "Test groups", "Coverage on test (95% interval)",
+        "Class", "Threshold", "Groups of the fit", "Guaranteed", "Test groups", "Coverage on test (95% interval)",
         "Mean classes in a set", "Sets of one class",
     )  # fmt: skip
     rows = () if thresholds is None else tuple(_set_row(thresholds, each) for each in coverages)
@@ -130,7 +131,11 @@ def _set_row(thresholds: SetThresholds, each: SetCoverage) -> tuple[str, ...]:
     if each.share is not None and each.interval is not None:
         coverage = interval(each.share, *each.interval)
     sizes = (figure(each.mean_size, 2), f"{each.share_one:.1%}") if each.count_group else ("", "")
-    fitted = figure(thresholds.lowest_probability[name]), str(thresholds.count_group[name])
+    fitted = (
+        figure(thresholds.lowest_probability[name]),
+        str(thresholds.count_group[name]),
+        f"{thresholds.guaranteed(name):.1%}",
+    )
     return name, *fitted, str(each.count_group), coverage, *sizes
 
 
