@@ -34,7 +34,7 @@ class SetThresholds:
     fitted_on: str = "validation"
 
     def guaranteed(self, label: str) -> float:
-        """Return the coverage of a class that its number of groups K guarantees: the target, or K / (K + 1) if lower."""
+        """Return the coverage that the K groups of a class guarantee: the target, or K / (K + 1) if lower."""
         count = self.count_group[label]
         return min(self.coverage, count / (count + 1))
 
