@@ -215,7 +215,7 @@ def _row(name: str, results: list[Result]) -> str:
     return f"| {name} | {coverage} | {mean.size:.2f} | {mean.reviewed:.3f} | {mean.risk:.4f} |"
 
 
-def _pool(dataset: Dataset, fold: Fold, features: Mapping[str, Floats]) -> Pool:
+def _pool(dataset: Dataset, fold: Fold, features: Mapping[str, NDArray[np.float32]]) -> Pool:
     """Train the head on a fold, and predict its validation and test images under each shift."""
     labels, plain = dataset.labels, features[_PLAIN]
     fitted = fit_head(
@@ -237,7 +237,7 @@ def _pool(dataset: Dataset, fold: Fold, features: Mapping[str, Floats]) -> Pool:
     )
 
 
-def _features(dataset: Dataset, weights: Path, cache: Path) -> dict[str, Floats]:
+def _features(dataset: Dataset, weights: Path, cache: Path) -> dict[str, NDArray[np.float32]]:
     """Return the pooled features (N, d) of all images under each shift, from ``cache`` where they are stored."""
     paths = {shift: cache / f"{shift.replace(' ', '-')}-{dataset.identity}.npy" for shift in SHIFTS}
     missing = {shift: path for shift, path in paths.items() if not path.exists()}
