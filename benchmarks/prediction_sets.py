@@ -4,9 +4,10 @@ r"""Simulate prediction sets on real images.
 
     python -m benchmarks.prediction_sets ~/sartaj --patients patients.csv --weights ~/weights
 
-The recipe ``mobilenet_v2`` (frozen backbone) is trained on each of the five folds of ``benchmarks.accuracy``, split by
-person. The validation and test images of a fold are regrouped many times: half of their groups calibrate the sets, and
-the other half measures them. A group has the images of one person, or near-duplicates. The rule before decision 0048
+The recipe ``mobilenet_v2`` (frozen backbone) is trained on each of the five folds of ``benchmarks.accuracy``. The
+validation and test images of a fold are regrouped many times: half of their groups calibrate the sets, and the other
+half measures them. This is done twice: with the images of a person as a group, which are few groups, and with
+near-duplicates as a group, which are many. The rule before decision 0048
 (confidence thresholds for a precision of 0.95, and near ties) is fitted and measured on the same images. Under shift,
 the measured images are changed, and those of the calibration are not. The seed is fixed.
 """
@@ -64,8 +65,16 @@ _HEAD = (
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Hold the validation and test images of one fold: labels (N,), groups (N,), and shift -> probabilities (N, 4)."""
+    """Hold the validation images of one fold, and then its test images.
 
+    Attributes:
+        count_validation: number of validation images.
+        labels: (N,) positions in ``CLASSES``.
+        groups: (N,) number of the group of each image.
+        probability: shift -> (N, 4).
+    """
+
+    count_validation: int
     labels: NDArray[np.int64]
     groups: NDArray[np.intp]
     probability: Mapping[str, Floats]
@@ -143,20 +152,27 @@ def main(*, folder: Path, patients: Path, weights: Path, cache: Path, regrouping
     cache.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(folder, patients)
     features = _features(dataset, weights, cache)
-    pools = [_pool(dataset, dataset.fold(SplitBy.PERSONS, number), features) for number in range(COUNT_FOLD)]
-    for row in report(pools, regroupings // COUNT_FOLD, np.random.default_rng(seed)):
-        click.echo(row)
+    for by, groups in ((SplitBy.PERSONS, dataset.persons), (SplitBy.GROUPS, dataset.groups)):
+        pools = [_pool(dataset, dataset.fold(by, number), groups, features) for number in range(COUNT_FOLD)]
+        click.echo(f"\n### Groups: {by}")
+        for row in report(pools, regroupings // COUNT_FOLD, np.random.default_rng(seed)):
+            click.echo(row)
 
 
 def report(pools: list[Pool], count: int, random: np.random.Generator) -> Iterator[str]:
     """Regroup each pool ``count`` times, and yield the lines of the tables."""
     splits = [(pool, _half(pool, random)) for pool in pools for _ in range(count)]
     by_group = [(pool, fit(pool, calibration), ~calibration) for pool, calibration in splits]
-    yield f"{len(splits)} regroupings of {', '.join(str(len(pool.labels)) for pool in pools)} images"
+    counts = np.mean([list(thresholds.count_group.values()) for _, thresholds, _ in by_group], axis=0)
+    yield f"{len(splits)} regroupings. Groups in a calibration: " + ", ".join(
+        f"{count:.1f} {label}" for count, label in zip(counts, CLASSES, strict=True)
+    )
     yield _HEAD.format("rule", " | ".join(CLASSES))
     yield _row("sets, groups weigh the same", [measure(*each) for each in by_group])
     by_image = [(pool, fit(pool, calibration, are_images_alone=True), ~calibration) for pool, calibration in splits]
     yield _row("sets, images weigh the same", [measure(*each) for each in by_image])
+    validations = [(pool, np.arange(len(pool.labels)) < pool.count_validation) for pool in pools]
+    yield _row("sets from validation, on test", [measure(pool, fit(pool, part), ~part) for pool, part in validations])
     old = [
         measure_old(pool, old_thresholds(pool.probability[_PLAIN][half], pool.labels[half]), ~half)
         for pool, half in splits
@@ -215,8 +231,11 @@ def _row(name: str, results: list[Result]) -> str:
     return f"| {name} | {coverage} | {mean.size:.2f} | {mean.reviewed:.3f} | {mean.risk:.4f} |"
 
 
-def _pool(dataset: Dataset, fold: Fold, features: Mapping[str, NDArray[np.float32]]) -> Pool:
-    """Train the head on a fold, and predict its validation and test images under each shift."""
+def _pool(dataset: Dataset, fold: Fold, groups: NDArray[np.intp], features: Mapping[str, NDArray[np.float32]]) -> Pool:
+    """Train the head on a fold, and predict its validation and test images under each shift.
+
+    ``groups`` has the number of the group of every image of the dataset.
+    """
     labels, plain = dataset.labels, features[_PLAIN]
     fitted = fit_head(
         Recipe.load("mobilenet_v2"),
@@ -228,8 +247,9 @@ def _pool(dataset: Dataset, fold: Fold, features: Mapping[str, NDArray[np.float3
     temperature = fit_temperature(plain[fold.validation] @ fitted.kernel + fitted.bias, labels[fold.validation])
     images = np.concatenate([fold.validation, fold.test])
     return Pool(
+        count_validation=len(fold.validation),
         labels=labels[images],
-        groups=dataset.persons[images],
+        groups=groups[images],
         probability={
             shift: softmax((values[images] @ fitted.kernel + fitted.bias) / temperature, axis=1)
             for shift, values in features.items()

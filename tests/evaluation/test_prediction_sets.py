@@ -19,6 +19,7 @@ def drawn_pool(seed: int) -> Pool:
     logits = random.normal(size=(len(groups), len(CLASSES))) + random.normal(size=(400, len(CLASSES)))[groups]
     right = np.eye(len(CLASSES))[labels]
     return Pool(
+        count_validation=len(labels) // 2,
         labels=labels,
         groups=groups,
         probability={PLAIN: softmax(logits + 3 * right, axis=1), "shifted": softmax(logits + right, axis=1)},
