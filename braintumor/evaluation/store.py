@@ -130,6 +130,7 @@ def load_image_predictions(
             predicted=TumorClass(row.predicted),
             group_key=row.group_key,
             has_patient=row.has_patient,
+            tumor_probability=row.tumor_probability,
         )
         for row in rows
     }

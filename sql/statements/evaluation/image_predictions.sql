@@ -3,6 +3,7 @@ select
     test_prediction.image_sha256,
     test_prediction.label::text as label,
     test_prediction.predicted_class::text as predicted,
+    1 - test_prediction.probability_normal as tumor_probability,
     coalesce(snapshot_image.group_key, test_prediction.image_sha256) as group_key,
     coalesce(snapshot_image.has_patient, false) as has_patient
 from test_prediction

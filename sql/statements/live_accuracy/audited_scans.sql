@@ -13,6 +13,7 @@ select
     audited_scan.finding::text as finding,
     audited_scan.is_agreed,
     audited_scan.confidence,
+    audited_scan.probability_normal,
     patient.count_scan as count_scan_of_patient
 from period
 join audited_scan using (scan_id)
