@@ -144,7 +144,7 @@ def _figure(
     """Return the figure of the audited ``scans``. ``missing`` is the reason for having none, if ``scans`` is empty."""
     settled = [scan for scan in scans if scan.outcome == "settled"]
     findings = {scan.finding for scan in settled}
-    counts: dict[str, int] = {"count_settled": len(settled)}
+    counts: dict[str, Any] = {"count_settled": len(settled)}
     if figure is not Figure.FINDING:
         outcomes = Counter(scan.outcome for scan in scans)
         counts |= {
@@ -161,8 +161,7 @@ def _figure(
         estimate = estimate_accuracy(_reviewed(settled, by_patient=figure is Figure.PATIENT), of_all)
     if isinstance(estimate, str):
         return LiveFigure(figure=figure, label=label, not_assessed=estimate, **counts)
-    interval = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return LiveFigure(figure=figure, label=label, **interval, **counts)
+    return LiveFigure(figure=figure, label=label, value=estimate.value, low=estimate.low, high=estimate.high, **counts)
 
 
 def _reviewed(settled: Sequence[Any], *, by_patient: bool) -> ReviewedScans:

@@ -149,7 +149,7 @@ def _share(judged: JudgedScans, hits: NDArray[np.bool_], *, where: NDArray[np.bo
         ReviewedScans(
             correct=hits[chosen].astype(float),
             probability=1 / judged.weight[chosen],
-            clusters=[judged.clusters[position] for position in chosen],
+            clusters=[judged.clusters[position] for position in chosen.tolist()],
             confidence=np.zeros(len(chosen)),
         )
     )

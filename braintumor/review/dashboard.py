@@ -93,7 +93,8 @@ def _reading(connection: Connection, model_name: str) -> list[tuple[ReadingStep,
         median_seconds(connection),
     )
     live = live_steps(connection, model_name)
-    return list(zip(live, on_test or [None] * len(live), strict=True))
+    compared: Sequence[ReadingStep | None] = on_test or [None] * len(live)
+    return list(zip(live, compared, strict=True))
 
 
 _TEST_IMAGES = """
