@@ -130,7 +130,7 @@ def load_image_predictions(
             predicted=TumorClass(row.predicted),
             group_key=row.group_key,
             has_patient=row.has_patient,
-            tumor_probability=row.tumor_probability,
+            probabilities=tuple(getattr(row, f"probability_{name.value}") for name in CLASSES),
         )
         for row in rows
     }

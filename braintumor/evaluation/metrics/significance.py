@@ -44,14 +44,14 @@ class ImagePrediction:
         predicted: the predicted class.
         group_key: name of the image's group. Images of one patient and near-duplicates have the same name.
         has_patient: whether the patient is known.
-        tumor_probability: 1 minus the probability of ``normal``.
+        probabilities: probability of each class, in the order of ``CLASSES``. Empty if not given.
     """
 
     label: TumorClass
     predicted: TumorClass
     group_key: str
     has_patient: bool = False
-    tumor_probability: float = 0.0
+    probabilities: tuple[float, ...] = ()
 
     @property
     def is_correct(self) -> bool:

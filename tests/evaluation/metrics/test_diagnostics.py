@@ -168,7 +168,7 @@ def test_each_test_image_has_its_nearest_training_image(evaluated: Settings) -> 
             select image_sha256, nearest_training_sha256, nearest_distance from test_prediction
             join evaluation using (evaluation_id) where split = 'test'""")
         ).all()
-    _, table = build_model_report(engine, model).tables
+    *_, table = build_model_report(engine, model).tables
     engine.dispose()
     training = {image.image_sha256 for image in snapshot.of_split(Split.TRAIN)}
     assert {row.image_sha256 for row in rows} == {image.image_sha256 for image in snapshot.of_split(Split.TEST)}
