@@ -199,9 +199,11 @@ def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     An 8-bit model is faster on a CPU. The command evaluates the new version and applies the gate, but promotes nothing.
     The exit code is 1 if the new version deviates too far from NAME, or if the gate refuses it.
     """
+    from braintumor.db import database
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model
     from braintumor.evaluation.judge_run import judge_run
+    from braintumor.evaluation.model_history import history_of
     from braintumor.progress import show_lines
     from braintumor.training.export.quantize import Bounds, quantize_model
 
@@ -209,10 +211,12 @@ def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     show_lines(sys.stderr, "braintumor.training")
     made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss))
     evaluate_model(settings, made.model_name, access_key=run_key, progress=partial(click.echo, err=True))
-    verdict = judge_run(settings, run_key)
-    click.echo(verdict["markdown"])
-    if not verdict["is_passed"]:
+    is_passed = judge_run(settings, run_key)["is_passed"]
+    click.echo(f"{made.model_name} is {name} in 8 bits, registered in {made.artifact_uri}")
+    _print_verdict(history_of(database.connect(settings), made).verdicts[-1])
+    if not is_passed:
         raise PromotionError(f"The gate refuses {made.model_name}, for the reasons above. {name} is unchanged.")
+    click.echo(f'\nNothing was promoted. To promote it: braintumor model promote {made.model_name} --reason "..."')
 
 
 def _time(text: str) -> datetime:
@@ -271,7 +275,10 @@ def _print_verdict(judged: RecordedVerdict) -> None:
         click.echo("\n".join(judged.verdict.memory.sentences))
     print_table(
         ["rule", "outcome", "reason"],
-        [[rule.name, "passed" if rule.passed else "FAILED", rule.reason] for rule in judged.verdict.rules],
+        [
+            [rule.name, "passed" if rule.passed else "FAILED", rule.reason]
+            for rule in sorted(judged.verdict.rules, key=lambda rule: rule.passed)
+        ],
     )
 
 
