@@ -38,7 +38,8 @@ def parse(words: list[str], *, is_complete: bool = True) -> None:
     not.
     """
     current: click.Command = command
-    context, rest = None, words
+    context: click.Context | None = None
+    rest = words
     while isinstance(current, click.Group):
         context = current.make_context(current.name, rest, parent=context, resilient_parsing=not is_complete)
         rest = [*context._protected_args, *context.args]
