@@ -47,7 +47,7 @@ _SHOTS: Final = (
     Shot(name="models", path="braintumor/reports/", height=900, shows="h1"),
     Shot(
         name="data-dictionary",
-        path="braintumor/reports/docs/data-dictionary.md?find=current_prediction",
+        path="braintumor/reports/docs/data-dictionary.md",
         height=800,
         shows="input[name=find]",
     ),

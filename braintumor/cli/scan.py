@@ -35,7 +35,7 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
     if is_json:
         print_json(record)
         return
-    if record["state"] == "rejected":
+    if record["state"] == "rejected" and record["rejections"]:
         click.echo(f"to do: {record['rejections'][-1]['remedy']}")
     print_values(record)
 
