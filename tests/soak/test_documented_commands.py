@@ -19,6 +19,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import cloned, copied, invoke
+from tests.dicom_files import as_patient
 from tests.documents import blocks, commands
 from tests.models import add_model, pass_gate, promote
 from tests.sql import rows
@@ -53,14 +54,16 @@ def installation(
     with cloned(stack, "seeded") as url:
         settings = replace(seeded, database_url=url, scans_uri=f"{prefix}scans/", dataset_uri=f"{prefix}dataset/")
         store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-        files = write_unlabeled(tmp_path_factory.mktemp("scans"), count=12, seed=5)
+        files = write_unlabeled(tmp_path_factory.mktemp("scans"), count=80, seed=4)
+        dicom = [path for path in files if path.suffix == ".dcm"]
         (seed,) = rows(settings, "select model_name from champion")[0]
         for number, name in enumerate([seed, "b", "c"]):
             if name != seed:
                 add_model(settings, name)
                 evaluate_model(settings, name, access_key=name)
                 promote(settings, name)
-            for path in files[number::3]:
+            store.write(scans / f"{name}.dcm", as_patient(dicom[number], f"patient {name}"))
+            for path in [path for path in files if path.suffix == ".jpg"][number:9:3]:
                 store.write(scans / path.name, path.read_bytes())
             store.write(scans / f"{name}.jpg", b"no image")
             run_scoring_job(settings, run_key=name)
