@@ -14,7 +14,7 @@ _HEAD = """# Data dictionary
 
 Every view, table and column of the schema `braintumor`, with its comment in the database (`\\d+` in psql).
 `braintumor migrate --dictionary` prints this page, and a test checks that it is current. Do not edit it.
-Analysts read the views. The list of views says what a row is, which columns are its key, and a question that it answers.
+Analysts read the views. The list of views says what a row is, which columns are its key, and which question it answers.
 """
 
 
