@@ -19,7 +19,7 @@ where scan.audit_probability is not null and review.is_blind and review.purpose 
 order by review.scan_id, review.frame_index, review.reviewer, review.review_id;
 comment on view audit_review is
     'One row per frame of the audit sample and reviewer: the first blind review, even if it was retracted or changed '
-    'later. Example: which blind reviews were retracted?';
+    'later. Key: scan_id, frame_index, reviewer. Example: which blind reviews were retracted?';
 comment on column audit_review.is_retracted is 'Whether the reviewer retracted the review later. It still counts here.';
 
 -- audit_consensus: one row per frame of the audit sample with a blind review. Example: where do blind reviewers disagree?
@@ -47,8 +47,8 @@ select
     last_reviewed_at
 from grouped;
 comment on view audit_consensus is
-    'One row per frame of the audit sample with a blind review: the finding of the first blind reviews. Example: '
-    'where do blind reviewers disagree?';
+    'One row per frame of the audit sample with a blind review: the finding of the first blind reviews. Key: '
+    'scan_id, frame_index. Example: where do blind reviewers disagree?';
 comment on column audit_consensus.count_reviewer is 'Blind reviewers with a finding.';
 comment on column audit_consensus.finding is
     'Finding of the newest blind adjudication, or else of all first blind reviews; null if they differ or none has a '
@@ -71,8 +71,8 @@ left join (
 where scan.audit_probability is not null
 group by month_date;
 comment on view audit_progress is
-    'One row per month (UTC) in which scans of the audit sample arrived: drawn, blindly read and settled scans. '
-    'Example: is the audit sample complete?';
+    'One row per month (UTC) in which scans of the audit sample arrived: drawn, blindly read and settled scans. Key: '
+    'month_date. Example: is the audit sample complete?';
 comment on column audit_progress.month_date is 'First day of the month (UTC).';
 comment on column audit_progress.count_drawn is 'Scans that were drawn into the audit sample.';
 comment on column audit_progress.count_read is 'Of these, scans with at least one blind review.';
