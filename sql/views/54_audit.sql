@@ -19,7 +19,7 @@ where scan.audit_probability is not null and review.is_blind and review.purpose 
 order by review.scan_id, review.frame_index, review.reviewer, review.review_id;
 comment on view audit_review is
     'One row per frame of the audit sample and reviewer: the first blind review, even if it was retracted or changed '
-    'later. Example: which blind reviews were retracted?';
+    'later. Key: scan_id, frame_index, reviewer. Example: which blind reviews were retracted?';
 comment on column audit_review.is_retracted is 'Whether the reviewer retracted the review later. It still counts here.';
 
 -- audit_consensus: one row per frame of the audit sample with a blind review. Example: where do blind reviewers disagree?
@@ -47,8 +47,8 @@ select
     last_reviewed_at
 from grouped;
 comment on view audit_consensus is
-    'One row per frame of the audit sample with a blind review: the finding of the first blind reviews. Example: '
-    'where do blind reviewers disagree?';
+    'One row per frame of the audit sample with a blind review: the finding of the first blind reviews. Key: '
+    'scan_id, frame_index. Example: where do blind reviewers disagree?';
 comment on column audit_consensus.count_reviewer is 'Blind reviewers with a finding.';
 comment on column audit_consensus.finding is
     'Finding of the newest blind adjudication, or else of all first blind reviews; null if they differ or none has a '
@@ -105,7 +105,7 @@ left join audit_consensus on audit_consensus.scan_id = scan.scan_id and audit_co
 where scan.audit_probability is not null and scan.state = 'scored';
 comment on view audited_scan is
     'One row per scored scan of the audit sample: its design weight, the prediction of its scoring run and the finding '
-    'of the first blind reviews. Example: which audited scans are in conflict?';
+    'of the first blind reviews. Key: scan_id. Example: which audited scans are in conflict?';
 comment on column audited_scan.frame_index is
     'Frame of the first blind review; before a review, the frame that the review page shows first.';
 comment on column audited_scan.scoring_run_id is 'The scoring run that scored the scan.';

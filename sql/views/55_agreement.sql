@@ -59,7 +59,7 @@ where settled.finding <> 'unusable_image'
   );
 comment on view review_comparison is
     'One row per settled frame and model whose prediction was current at a review: the finding next to the predicted '
-    'class. Example: where did reviewers correct the model?';
+    'class. Key: scan_id, frame_index, model_version_id. Example: where did reviewers correct the model?';
 comment on column review_comparison.model_version_id is 'The compared model.';
 comment on column review_comparison.model_name is 'Name of the compared model.';
 comment on column review_comparison.sample is
@@ -104,8 +104,8 @@ where not exists (
       and (earlier.scored_at, earlier.model_version_id) < (prediction.scored_at, prediction.model_version_id)
 );
 comment on view time_to_review is
-    'One row per frame with a prediction: arrival, first prediction, first review, and the times between. Example: '
-    'how long does a predicted tumor wait for a reviewer?';
+    'One row per frame with a prediction: arrival, first prediction, first review, and the times between. Key: '
+    'scan_id, frame_index. Example: how long does a predicted tumor wait for a reviewer?';
 comment on column time_to_review.model_name is 'Model of the first prediction.';
 comment on column time_to_review.predicted_class is 'Class of the first prediction.';
 comment on column time_to_review.risk_rank_at_scoring is

@@ -24,5 +24,5 @@ join scoring_run using (scoring_run_id)
 join model_version using (model_version_id);
 comment on view live_accuracy is
     'One row per scoring run and figure: the accuracy on the scans of the 90 days before, estimated from blind reviews '
-    'of the audit sample. Example: how accurate is the model on new scans?';
+    'of the audit sample. Key: scoring_run_id, figure, class. Example: how accurate is the model on new scans?';
 comment on column live_accuracy.model_name is 'Model of the scoring run. The figures are about its predictions.';

@@ -20,7 +20,8 @@ select
 from mix
 join model_version using (model_version_id);
 comment on view class_mix_weekly is
-    'One row per week (its Monday, UTC), model and predicted class. Example: are there more gliomas lately?';
+    'One row per week (its Monday, UTC), model and predicted class. Key: week_date, model_name, predicted_class. '
+    'Example: are there more gliomas lately?';
 comment on column class_mix_weekly.week_date is 'Monday of the week (UTC).';
 comment on column class_mix_weekly.model_name is 'Model of the predictions.';
 comment on column class_mix_weekly.predicted_class is 'Predicted class.';
@@ -121,7 +122,8 @@ left join histogram as before
 where observed.side = 'observed';
 comment on view drift_weekly is
     'One row per week (its Monday, UTC), model and reference, with population stability indexes. A value above 0.25 '
-    'is commonly called a shift. Example: do this week''s predictions resemble those of the weeks before?';
+    'is commonly called a shift. Key: week_date, model_name, reference. Example: do this week''s predictions '
+    'resemble those of the weeks before?';
 comment on column drift_weekly.week_date is 'Monday of the week (UTC).';
 comment on column drift_weekly.model_name is 'Model of the predictions.';
 comment on column drift_weekly.reference is 'test split, or weeks before: the four weeks before.';
@@ -183,8 +185,8 @@ join model_version as before_model on before_model.model_version_id = compared.b
 join scoring_run using (scoring_run_id)
 where compared.predicted_class <> compared.before_class;
 comment on view prediction_change is
-    'One row per frame and change of its current prediction''s class from one run to the next. Example: which '
-    'predictions changed after the promotion?';
+    'One row per frame and change of its current prediction''s class from one run to the next. Key: scan_id, '
+    'frame_index, scoring_run_id. Example: which predictions changed after the promotion?';
 comment on column prediction_change.before_model_name is 'Model of the earlier prediction.';
 comment on column prediction_change.before_class is 'Class of the earlier prediction.';
 comment on column prediction_change.before_confidence is 'Confidence of the earlier prediction.';

@@ -221,7 +221,7 @@ def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine
     assert purposes == [("audit", True, 1), ("repeat", True, 1), ("risk", False, 5)]
 
 
-def test_retracted_repeat_returns_without_blinding(night: Settings, engine: Engine) -> None:
+def test_retracted_repeat_is_not_blind_and_not_offered_again(night: Settings, engine: Engine) -> None:
     _reviewed_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     assert read(engine, 1).is_blind and not read(engine, 1, "bob").is_blind
@@ -230,7 +230,14 @@ def test_retracted_repeat_returns_without_blinding(night: Settings, engine: Engi
     assert taken is not None and (taken.scan_id, taken.session_id) == (1, session)
     assert not read(engine, 1).is_blind
     with transaction(engine) as connection:
-        assert find_session(connection, session, person="ann").count_reviewed == 0
+        progress = find_session(connection, session, person="ann")
+        assert progress.count_reviewed == 1, "only the repeat, which can be blind once"
+        offered = set()
+        item = next_item(connection, session)
+        while item is not None and item not in offered:
+            offered.add(item)
+            item = next_item(connection, session, after=item)
+    assert offered and (1, 0) not in offered and len(offered) == progress.count_item - 1
 
 
 def test_repeat_stays_blind_after_another_session_starts(night: Settings, engine: Engine) -> None:

@@ -166,7 +166,7 @@ def test_the_command_prints_tables_csv_and_json(world_to_read: Settings) -> None
 
 def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "first.parquet"
-    printed(world_to_read, "query", "worklist-first", "--parquet", str(file))
+    assert printed(world_to_read, "query", "worklist-first", "--parquet", str(file)) == f"7 rows in {file}\n"
     read = pd.read_parquet(file)
     assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, DUPLICATE_REASONS)
     monkeypatch.setattr(saved_queries, "find_spec", lambda _name: None)
