@@ -76,6 +76,7 @@ class Dashboard:
     months: Sequence[Agreement]
     audit: Any
     champions: Sequence[Any]
+    subgroups: Sequence[Any]
 
 
 def load_dashboard(engine: Engine) -> Dashboard:
@@ -87,6 +88,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         months = connection.execute(statement("review/dashboard_months"), {"months": MONTHS}).all()
         audit = connection.execute(text(_AUDIT)).one()
         champions = connection.execute(text(_CHAMPIONS)).all()
+        subgroups = connection.execute(text(_SUBGROUPS)).all()
     return Dashboard(
         runs=runs[::-1],
         drifts=_drifts(runs[::-1]),
@@ -95,6 +97,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         months=[_agreement(row) for row in months],
         audit=audit,
         champions=champions,
+        subgroups=subgroups,
     )
 
 
@@ -118,6 +121,7 @@ _AUDIT = """
         coalesce(sum(count_read), 0)::integer as count_read,
         coalesce(sum(count_settled), 0)::integer as count_settled
     from audit_progress"""
+_SUBGROUPS = "select * from subgroup_summary order by attribute, count_scan desc, subgroup limit 200"
 _CHAMPIONS = """
     select model_name, action::text as action, actor, promoted_at
     from promotion

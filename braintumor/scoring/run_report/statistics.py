@@ -13,6 +13,7 @@ from braintumor.db.statements import statement
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.drift import Drift, measure_drift
 from braintumor.scoring.run_report.rules import RunReportRules
+from braintumor.scoring.run_report.subgroups import Deviation, find_deviations
 
 _DAYS = 7
 _MIN_DAYS = 5
@@ -32,6 +33,7 @@ class RunStatistics:
         review_reasons: number of frames by review reason.
         rejections: number of scans by rejection reason.
         stage_seconds: seconds by stage of the work, as sums over chunks.
+        deviations: subgroups that deviate. It is ``None`` if no subgroup has enough patients.
     """
 
     planned: dict[str, int]
@@ -45,6 +47,7 @@ class RunStatistics:
     rejections: dict[str, int]
     stage_seconds: dict[str, float]
     drifts: tuple[Drift, ...]
+    deviations: list[Deviation] | None
 
     @property
     def slowest_stage(self) -> str | None:
@@ -77,6 +80,7 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
             drifts=tuple(
                 measure_drift(connection, values, bound=rules.amber_drift, minimum_frames=rules.minimum_drift_frames)
             ),
+            deviations=find_deviations(connection, values, rules),
         )
 
 

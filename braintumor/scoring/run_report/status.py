@@ -23,6 +23,7 @@ from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.balance import Balance
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.statistics import RunStatistics, run_statistics
+from braintumor.scoring.run_report.subgroups import LEAST_PATIENTS
 from braintumor.serving.prediction import ReviewReason
 
 RUNBOOK = "docs/runbook.md"
@@ -41,6 +42,7 @@ class Alert(StrEnum):
     TWO_PATIENTS = "two_patients"
     SCANS_WAIT = "scans_wait"
     DRIFT = "drift"
+    SUBGROUP_DEVIATES = "subgroup_deviates"
     DISK_LOW = "disk_low"
 
 
@@ -116,6 +118,7 @@ def facts(status: RunStatus) -> list[tuple[str, str]]:
         lines.append(("Confidence", f"median {f.median_confidence:.3f}, {f.share_low:.1%} low"))
     if f.slowest_stage is not None:
         lines.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
+    lines.append(("Subgroups", _deviating(f)))
     lines += [(f"Drift from {drift.reference} (n={drift.count_reference})", str(drift)) for drift in f.drifts]
     return lines
 
@@ -137,6 +140,10 @@ def _reasons(balance: Balance, statistics: RunStatistics, rules: RunReportRules,
         for drift in statistics.drifts
         if drift.largest > rules.amber_drift
     ]
+    if statistics.deviations:
+        first, *others = statistics.deviations
+        more = f" {len(others)} more subgroups deviate." if others else ""
+        reasons.append(Reason(Level.AMBER, Alert.SUBGROUP_DEVIATES, f"{first.sentence}{more}"))
     return reasons
 
 
@@ -179,6 +186,12 @@ def _arrived(statistics: RunStatistics) -> str:
     if statistics.count_expected is None:
         return f"got {statistics.count_arrived} (too few days to expect a number)"
     return f"expected about {statistics.count_expected:g}, got {statistics.count_arrived}"
+
+
+def _deviating(statistics: RunStatistics) -> str:
+    if statistics.deviations is None:
+        return f"not assessed: fewer than {LEAST_PATIENTS} patients in each subgroup or in the others"
+    return ", ".join(f"{each.name} deviates" for each in statistics.deviations) or "none deviates"
 
 
 def _counted(counts: dict[str, int]) -> str:
