@@ -109,8 +109,8 @@ def _share(random: np.random.Generator, share: NDArray[np.floating]) -> NDArray[
 def main() -> None:
     """Print the tables of decision 0049."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--years", type=int, default=100)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--years", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rules, random = RunReportRules.load(), np.random.default_rng(options.seed)

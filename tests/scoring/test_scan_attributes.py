@@ -30,7 +30,7 @@ STORED = """
 @pytest.fixture
 def phantom(tmp_path: Path) -> bytes:
     """Return a single-frame MR object, which the header calls T1-weighted."""
-    return next(path for path in write_unlabeled(tmp_path, count=9, seed=4) if path.suffix == ".dcm").read_bytes()
+    return next(path for path in write_unlabeled(tmp_path, count=80, seed=4) if path.suffix == ".dcm").read_bytes()
 
 
 def test_scored_and_rejected_scans_keep_their_attributes(settings: Settings, put: Put, phantom: bytes) -> None:

@@ -121,11 +121,16 @@ def deviations(counts: Sequence[SubgroupCounts], rules: RunReportRules) -> list[
     ``rules.subgroup_false_alarms`` nights of a year are expected to have a false alarm, however the tests depend on
     each other.
     """
-    tested = [(each, window) for each in counts for window in WINDOWS if _is_assessed(each, window).any()]
-    if not tested:
+    tested = [(each, window, _is_assessed(each, window)) for each in counts for window in WINDOWS]
+    count_test = sum(int(is_assessed.sum()) for *_, is_assessed in tested)
+    if not count_test:
         return None
-    count_test = sum(int(_is_assessed(each, window).sum()) for each, window in tested)
-    found = [deviation for each, window in tested for deviation in _deviations_of(each, window, rules)]
+    found = [
+        deviation
+        for each, window, is_assessed in tested
+        if is_assessed.any()
+        for deviation in _deviations_of(each, window, is_assessed, rules)
+    ]
     found = [deviation for deviation in found if deviation.p_value * count_test * 365 <= rules.subgroup_false_alarms]
     clearest: dict[tuple[str, str], Deviation] = {}
     for deviation in sorted(found, key=lambda each: (each.p_value, each.attribute != "station")):
@@ -147,10 +152,13 @@ def _counts_of(attribute: str, rows: Sequence[Any]) -> SubgroupCounts:
 def _is_assessed(counts: SubgroupCounts, window: int) -> NDArray[np.bool_]:
     """Return for each subgroup and measure whether subgroup and others have enough patients: shape (S, M)."""
     recent = counts.totals[:, :, :window].sum(axis=2)
-    return (recent >= LEAST_PATIENTS) & (recent.sum(axis=0) - recent >= LEAST_PATIENTS)
+    is_assessed: NDArray[np.bool_] = (recent >= LEAST_PATIENTS) & (recent.sum(axis=0) - recent >= LEAST_PATIENTS)
+    return is_assessed
 
 
-def _deviations_of(counts: SubgroupCounts, window: int, rules: RunReportRules) -> list[Deviation]:
+def _deviations_of(
+    counts: SubgroupCounts, window: int, is_assessed: NDArray[np.bool_], rules: RunReportRules
+) -> list[Deviation]:
     """Return the subgroups of one attribute that differ enough in one window, with p-values that are not corrected."""
     total, hit = counts.totals[:, :, :window].sum(axis=2), counts.hits[:, :, :window].sum(axis=2)
     past_total, past_hit = counts.totals[:, :, window:].sum(axis=2), counts.hits[:, :, window:].sum(axis=2)
@@ -160,7 +168,7 @@ def _deviations_of(counts: SubgroupCounts, window: int, rules: RunReportRules) -
     before = past_hit / np.maximum(past_total, 1)
     found = []
     for sign in (1, -1):
-        is_large = _is_assessed(counts, window) & (sign * (share - others) >= rules.amber_subgroup_difference)
+        is_large = is_assessed & (sign * (share - others) >= rules.amber_subgroup_difference)
         is_large &= ~has_past | (sign * (share - before) >= rules.amber_subgroup_difference)
         if sign < 0:
             is_large[:, :_ONLY_MORE] = False

@@ -4,7 +4,7 @@
 with night as (
     select
         night.scoring_run_id,
-        floor(extract(epoch from judged.started_at - night.started_at) / 86400)::integer as nights_ago
+        greatest(0, floor(extract(epoch from judged.started_at - night.started_at) / 86400))::integer as nights_ago
     from scoring_run as judged
     join scoring_run as night
         on night.scans_uri = judged.scans_uri

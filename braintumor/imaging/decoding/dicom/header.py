@@ -88,12 +88,10 @@ def _classic_family(dataset: Any, kind: str) -> str:
     FLAIR inverts with a long inversion time and has a long echo time. T1 is a spin echo with short times, an echo after
     an inversion of medium length, or a spoiled gradient echo with a very short echo time.
     """
-    echo, inversion = number_of(dataset, "EchoTime"), number_of(dataset, "InversionTime")
-    if echo is None or echo <= 0:
+    echo, inversion = number_of(dataset, "EchoTime") or 0, number_of(dataset, "InversionTime") or 0
+    if echo <= 0 or kind == "echo planar":
         return OTHER
-    if "inversion" in kind:
-        if inversion is None:
-            return OTHER
+    if inversion > 0:  # some scanners state the time and not the term IR
         if inversion >= _FLAIR_INVERSION and echo >= _FLAIR_ECHO:
             return FLAIR
         return T1 if _T1_INVERSIONS[0] <= inversion <= _T1_INVERSIONS[1] and echo <= _T1_LONGEST_ECHO else OTHER
