@@ -50,10 +50,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ScanSource:
-    """Hold the object store of the scans, the key of their pseudonyms, and the pool that decodes the scans."""
+    """Hold the object store of the scans, the key of their pseudonyms, and the pool that decodes the scans.
+
+    ``with_attributes`` says whether attributes of DICOM headers are stored.
+    """
 
     store: ObjectStore
     pseudonym_key: bytes = field(repr=False)
+    with_attributes: bool = True
     pool: DecoderPool = field(default_factory=default_pool)
 
 
@@ -90,7 +94,7 @@ def score_chunk(
             engine=engine,
             held=held,
             pipeline=Pipeline(reader=reader, model=model, second=second),
-            facts=_FactsReader(key=source.pseudonym_key, erased=erased),
+            facts=_FactsReader(key=source.pseudonym_key, erased=erased, with_attributes=source.with_attributes),
         ).run()
 
 
@@ -100,6 +104,7 @@ class _FactsReader:
 
     key: bytes = field(repr=False)
     erased: ErasedSubjects
+    with_attributes: bool
 
     def classify(self, reading: Reading) -> ReadScan | RejectedOutcome | SupersededOutcome | None:
         """Return a scan that the model must score, or the outcome of a scan that cannot be scored.
@@ -140,18 +145,18 @@ class _FactsReader:
         """Return the values of ``HeaderFacts``. Two sites can have stations of one name, so a station has its site."""
         if header is None:
             return {}
-        station = f"{header.institution_name}\0{header.station_name}" if header.station_name else ""
         identifiers: dict[Kind, str] = {
             "study": header.study_instance_uid,
             "series": header.series_instance_uid,
             "patient": header.patient_id,
-            "site": header.institution_name,
-            "station": station,
         }
+        if self.with_attributes:
+            identifiers["site"] = header.institution_name
+            identifiers["station"] = f"{header.institution_name}\0{header.station_name}" if header.station_name else ""
         pseudonyms = {
             f"{kind}_pseudonym": pseudonym(value, kind=kind, key=self.key) for kind, value in identifiers.items()
         }
-        return {**pseudonyms, **asdict(header.attributes)}
+        return {**pseudonyms, **(asdict(header.attributes) if self.with_attributes else {})}
 
 
 @dataclass(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,14 @@ def test_scored_and_rejected_scans_keep_their_attributes(settings: Settings, put
     engine = database.connect(settings)
     assert scan_record(engine, 2)["device_model"] == "skyra"
     engine.dispose()
+
+
+def test_attributes_are_not_stored_if_the_setting_is_no(settings: Settings, put: Put, phantom: bytes) -> None:
+    put("1.dcm", retagged(phantom, **TAGS))
+    put("2.dcm", retagged(phantom, **TAGS, BurnedInAnnotation="YES"))
+    run_scoring_job(replace(settings, scan_attributes="no"), run_key="night")
+    assert rows(settings, STORED) == [(None,) * 8] * 2
+    assert rows(settings, "select count(distinct patient_pseudonym) from scan") == [(1,)]
 
 
 def test_stations_of_one_name_at_two_sites_differ(settings: Settings, put: Put, phantom: bytes) -> None:
