@@ -58,7 +58,7 @@ class Settings:
     s3_secret_key: str | None = _setting("S3 secret key", secret=True)
     s3_region: str | None = _setting("S3 region", "us-east-1")
     pseudonym_key: str | None = _setting(
-        "secret key of the pseudonyms of patients, studies, series and stations, for scoring runs, snapshots and erasures",
+        "secret key of the pseudonyms of patients, studies and stations, for scoring runs, snapshots and erasures",
         secret=True,
     )
     dataset_uri: str | None = _setting(
