@@ -142,7 +142,7 @@ def _reasons(balance: Balance, statistics: RunStatistics, rules: RunReportRules,
     ]
     if statistics.deviations:
         first, *others = statistics.deviations
-        more = f" {len(others)} more subgroups deviate." if others else ""
+        more = f" The table shows {len(others)} more." if others else ""
         reasons.append(Reason(Level.AMBER, Alert.SUBGROUP_DEVIATES, f"{first.sentence}{more}"))
     return reasons
 

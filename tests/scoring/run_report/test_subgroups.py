@@ -157,7 +157,7 @@ def test_report_of_a_faulty_scanner_is_amber_and_names_it(settings: Settings, en
     (reason,) = [reason for reason in status.reasons if reason.alert == "subgroup_deviates"]
     assert reason.level == "amber" and reason.message == (
         "Look at station ffffffff: the scans of 20 of 20 patients were rejected this night (0% elsewhere, 0% before). "
-        "1 more subgroups deviate."
+        "The table shows 1 more."
     )
     report = make_run_report(engine, status, timezone="UTC")
     page = run_report_page(report)
