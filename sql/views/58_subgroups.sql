@@ -39,9 +39,23 @@ counted as (
     group by attribute, subgroup
 ),
 histogram as (
-    select attribute, subgroup, is_recent, sum(count_frame)::bigint as count_frame, jsonb_object_agg(label, count_frame) as bins
+    select
+        attribute,
+        subgroup,
+        is_recent,
+        sum(count_frame)::bigint as count_frame,
+        sum(count_set) as count_set,
+        sum(count_class) as count_class,
+        jsonb_object_agg(label, count_frame) as bins
     from (
-        select attribute, subgroup, is_recent, predicted_class::text as label, count(*) as count_frame
+        select
+            attribute,
+            subgroup,
+            is_recent,
+            predicted_class::text as label,
+            count(*) as count_frame,
+            count(prediction_set) as count_set,
+            sum(cardinality(prediction_set)) as count_class
         from scan_subgroup
         join period using (scoring_run_id)
         join prediction using (scan_id, scoring_run_id)
@@ -67,6 +81,7 @@ select
     share.meningioma,
     share.normal,
     share.pituitary,
+    case when recent.count_set >= 20 then (recent.count_class / recent.count_set)::double precision end as mean_set_size,
     case when recent.count_frame >= 100 and before.count_frame >= 100
         then stability_index(before.bins, recent.bins) end as drift,
     coalesce(count_reviewed, 0) as count_reviewed,
@@ -106,6 +121,8 @@ comment on column subgroup_summary.glioma is 'Share of the frames predicted as g
 comment on column subgroup_summary.meningioma is 'Share of the frames predicted as meningioma; null below 20 frames.';
 comment on column subgroup_summary.normal is 'Share of the frames predicted as normal; null below 20 frames.';
 comment on column subgroup_summary.pituitary is 'Share of the frames predicted as pituitary; null below 20 frames.';
+comment on column subgroup_summary.mean_set_size is
+    'Mean number of classes in a prediction set; null below 20 frames with a set.';
 comment on column subgroup_summary.drift is
     'Population stability index of the predicted classes against the 28 days before; null below 100 frames in either '
     'period.';

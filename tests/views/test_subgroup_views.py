@@ -10,7 +10,7 @@ from braintumor.config.settings import Settings
 from tests.sql import change, rows
 
 SUMMARY = """
-    select count_scan, count_rejected, rejected_share, count_frame, glioma, meningioma, normal, pituitary, drift,
+    select count_scan, count_rejected, rejected_share, count_frame, glioma, meningioma, normal, pituitary, mean_set_size, drift,
         count_reviewed, agreement, not_assessed
     from subgroup_summary where attribute = 'sex' and subgroup = 'F'"""
 
@@ -59,7 +59,7 @@ def add_scans(settings: Settings, *, run: int, gliomas: int, normals: int, rejec
 def test_few_scans_are_counted_and_not_assessed(world: Settings) -> None:
     add_scans(world, run=3, gliomas=2, normals=10, rejected=7)
     assert rows(world, SUMMARY) == [
-        (19, 7, None, 12, None, None, None, None, None, 12, None,
+        (19, 7, None, 12, None, None, None, None, None, None, 12, None,
          "fewer than 20 scans: not assessed; fewer than 20 predictions: classes not assessed; "
          "fewer than 100 predictions in one period: drift not assessed; fewer than 20 reviews: agreement not assessed")
     ]  # fmt: skip
@@ -68,9 +68,12 @@ def test_few_scans_are_counted_and_not_assessed(world: Settings) -> None:
 def test_many_scans_have_shares_drift_and_agreement(world: Settings) -> None:
     add_scans(world, run=1, gliomas=50, normals=50)
     add_scans(world, run=3, gliomas=90, normals=10, rejected=25)
+    change(world, "update prediction set prediction_set = '{glioma,normal}' where scan_id between 3001 and 3025")
+    change(world, "update prediction set prediction_set = '{glioma}' where scan_id between 3026 and 3050")
     drift = 40 / 101 * (math.log(90.5 / 50.5) - math.log(10.5 / 50.5))  # half a count is added to each class
-    ((*counts, index, reviewed, agreement, missing),) = rows(world, SUMMARY)
+    ((*counts, size, index, reviewed, agreement, missing),) = rows(world, SUMMARY)
     assert counts == [125, 25, 0.2, 100, 0.9, 0, 0.1, 0]
+    assert size == 1.5, "of the 50 predictions with a set"
     assert index == pytest.approx(drift)
     assert (reviewed, agreement, missing) == (200, 0.7, "")
 
