@@ -10,8 +10,8 @@ from braintumor.config.settings import Settings
 from tests.sql import change, rows
 
 SUMMARY = """
-    select count_scan, count_rejected, rejected_share, count_frame, glioma, meningioma, normal, pituitary, mean_set_size,
-        drift, count_reviewed, agreement, not_assessed
+    select count_scan, count_rejected, rejected_share, count_frame, glioma, meningioma, normal, pituitary,
+        mean_set_size, drift, count_reviewed, agreement, not_assessed
     from subgroup_summary where attribute = 'sex' and subgroup = 'F'"""
 
 
