@@ -29,7 +29,7 @@ def write_demo_scans(store: ObjectStore, scans: S3Uri, scratch: Path, given: Pat
     arriving = scans / f"night-{night:04}/"
     if given is None:
         files = write_unlabeled(scratch / "night", count=_COUNT, seed=night)
-        for number, path in enumerate(path for path in files if path.suffix == ".dcm"):
+        for number, path in enumerate((path for path in files if path.suffix == ".dcm"), start=night):
             _add_scanner(path, number)
         volume = draw_volume(TumorClass.MENINGIOMA, seed=night)
         store.write(arriving / "volume.nii.gz", as_nifti(volume))
