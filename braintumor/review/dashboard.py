@@ -54,6 +54,7 @@ class Dashboard:
     live: LiveAccuracy | None
     reading: Sequence[tuple[ReadingStep, ReadingStep | None]]
     champions: Sequence[Any]
+    subgroups: Sequence[Any]
 
 
 def load_dashboard(engine: Engine) -> Dashboard:
@@ -64,6 +65,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         live = load_live_accuracy(connection)
         reading = _reading(connection, live.model_name) if live else []
         champions = connection.execute(text(_CHAMPIONS)).all()
+        subgroups = connection.execute(text(_SUBGROUPS)).all()
     return Dashboard(
         runs=runs[::-1],
         drifts=_drifts(runs[::-1]),
@@ -71,6 +73,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         live=live,
         reading=reading,
         champions=champions,
+        subgroups=subgroups,
     )
 
 
@@ -104,6 +107,7 @@ _TEST_IMAGES = """
         select max(evaluation_id)
         from evaluation join model_version using (model_version_id)
         where model_name = :model and split = 'test')"""
+_SUBGROUPS = "select * from subgroup_summary order by attribute, count_scan desc, subgroup limit 200"
 _CHAMPIONS = """
     select model_name, action::text as action, actor, promoted_at
     from promotion

@@ -18,6 +18,7 @@ from braintumor.live_accuracy.monitor import read_drop_evidence
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.drift import Drift, measure_drift
 from braintumor.scoring.run_report.rules import RunReportRules
+from braintumor.scoring.run_report.subgroups import Deviation, find_deviations
 
 _DAYS = 7
 _MIN_DAYS = 5
@@ -40,6 +41,7 @@ class RunStatistics:
         stage_seconds: seconds by stage of the work, as sums over chunks.
         live_figures: figures of the live accuracy of the run's model.
         drop_evidence: evidence of this year that the live accuracy is too low. It is ``None`` without audited scans.
+        deviations: subgroups that deviate. It is ``None`` if no subgroup has enough patients.
     """
 
     planned: dict[str, int]
@@ -55,6 +57,7 @@ class RunStatistics:
     drifts: tuple[Drift, ...]
     live_figures: tuple[LiveFigure, ...]
     drop_evidence: float | None
+    deviations: list[Deviation] | None
 
     @property
     def slowest_stage(self) -> str | None:
@@ -89,6 +92,7 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
             ),
             live_figures=tuple(estimate_figures(connection, run.model.model_version_id)),
             drop_evidence=read_drop_evidence(connection, run.model.model_version_id, drop=rules.amber_accuracy_drop),
+            deviations=find_deviations(connection, values, rules),
         )
 
 

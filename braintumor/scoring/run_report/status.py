@@ -26,6 +26,7 @@ from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.balance import Balance
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.statistics import RunStatistics, run_statistics
+from braintumor.scoring.run_report.subgroups import LEAST_PATIENTS
 from braintumor.serving.prediction import ReviewReason
 
 RUNBOOK = "docs/runbook.md"
@@ -45,6 +46,7 @@ class Alert(StrEnum):
     SCANS_WAIT = "scans_wait"
     DRIFT = "drift"
     ACCURACY_LOW = "accuracy_low"
+    SUBGROUP_DEVIATES = "subgroup_deviates"
     DISK_LOW = "disk_low"
 
 
@@ -128,6 +130,7 @@ def facts(status: RunStatus) -> list[tuple[str, str]]:
         if figure.label is None
     ]
     lines.append(("Evidence of a drop (this year)", _evidence(f)))
+    lines.append(("Subgroups", _deviating(f)))
     lines += [(f"Drift from {drift.reference} (n={drift.count_reference})", str(drift)) for drift in f.drifts]
     return lines
 
@@ -152,6 +155,10 @@ def _reasons(balance: Balance, statistics: RunStatistics, rules: RunReportRules,
     if (statistics.drop_evidence or 0) >= ALARM:
         message = f"Blind reviewers contradict predictions more often than on test. Evidence: {_evidence(statistics)}."
         reasons.append(Reason(Level.AMBER, Alert.ACCURACY_LOW, message))
+    if statistics.deviations:
+        first, *others = statistics.deviations
+        more = f" The table shows {len(others)} more." if others else ""
+        reasons.append(Reason(Level.AMBER, Alert.SUBGROUP_DEVIATES, f"{first.sentence}{more}"))
     return reasons
 
 
@@ -200,6 +207,12 @@ def _evidence(statistics: RunStatistics) -> str:
     if statistics.drop_evidence is None:
         return "not assessed: no audited scan is settled"
     return f"{statistics.drop_evidence:.1f} (alarm at {ALARM})"
+
+
+def _deviating(statistics: RunStatistics) -> str:
+    if statistics.deviations is None:
+        return f"not assessed: fewer than {LEAST_PATIENTS} patients in each subgroup or in the others"
+    return ", ".join(f"{each.name} deviates" for each in statistics.deviations) or "none deviates"
 
 
 def _counted(counts: dict[str, int]) -> str:
