@@ -58,10 +58,11 @@ def _patients(connection: Connection, model: ModelVersion) -> dict[str, Any]:
 
 def versions(connection: Connection, model: ModelVersion, training: TrainingRecord) -> dict[str, Any]:
     """Return the section about versions and hashes of model, recipe, code and files."""
-    (facts,) = rows(connection, statement("evaluation/evidence_model"), model)
+    (row,) = rows(connection, statement("evaluation/evidence_model"), model)
+    facts = row.pop("facts")
     files = model.artifact_sha256s
     return {
-        "model": facts | {"status": model.standing or "never promoted"},
+        "model": {**facts, **row, "status": model.standing or "never promoted"},
         "hashes": {
             "snapshot_id": model.snapshot_id,
             "recipe_sha256": _digest(training.recipe),

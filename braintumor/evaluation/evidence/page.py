@@ -68,7 +68,7 @@ def evidence_page(evidence: Evidence, *, json_name: str, json_sha256: str) -> st
 
 
 def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
-    """Return the tiles at the top of the page: title, value and detail."""
+    """Return the tiles at the top of the page: title, value and detail. A value is empty if it is not assessed."""
     gate, runs = evidence["gate"]["verdict"], evidence["alarms"]["runs"]
     accuracies = {
         "Accuracy on test": evidence["test"]["overall"],
@@ -83,16 +83,14 @@ def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
 
 
 def _tile(title: str, block: Any, value: str, detail: str) -> tuple[str, str, str]:
-    return (title, "–", _cell(block)) if reason_of(block) else (title, value, detail)
+    return (title, "", _cell(block)) if reason_of(block) else (title, value, detail)
 
 
 def _parts(accuracy: Mapping[str, float] | None) -> tuple[str, str]:
     """Return an accuracy and its interval as two texts."""
-    return (
-        (figure(accuracy["value"]), f"{figure(accuracy['low'])} to {figure(accuracy['high'])}")
-        if accuracy
-        else ("", "")
-    )
+    if accuracy is None:
+        return "", ""
+    return figure(accuracy["value"]), f"{figure(accuracy['low'])} to {figure(accuracy['high'])}"
 
 
 def _count_states(rows: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from braintumor.dataset.splits.split import Split
 from braintumor.db.statements import statement
 from braintumor.evaluation.evidence.content import estimate, not_assessed, rows, share
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
-from braintumor.evaluation.metrics.live_accuracy import MINIMUM_CLUSTERS
+from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
 from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.evaluation.model_history import ModelHistory
@@ -118,8 +118,8 @@ def _clustered(connection: Connection, model: ModelVersion) -> dict[str, Any]:
     if not any(prediction.has_patient for prediction in predictions.values()):
         return not_assessed("the patient of no test image is known")
     accuracy = ClusteredAccuracy.of(predictions.values())
-    if accuracy.count_cluster < MINIMUM_CLUSTERS:
-        return not_assessed(f"{accuracy.count_cluster} patients or groups, {MINIMUM_CLUSTERS} are required")
+    if accuracy.count_cluster < MINIMUM_GROUPS:
+        return not_assessed(f"{accuracy.count_cluster} patients or groups, {MINIMUM_GROUPS} are required")
     return {
         "accuracy": estimate(accuracy.accuracy, accuracy.low, accuracy.high),
         "count_image": accuracy.count,
@@ -136,9 +136,9 @@ def live_accuracy(connection: Connection, model: ModelVersion) -> dict[str, Any]
     found = rows(connection, text(_AGREEMENT), model)
     if not sample["count_drawn"]:
         accuracy: dict[str, Any] = not_assessed("no scan that the model scored was drawn into the audit sample")
-    elif not found or found[0]["count_scan"] < MINIMUM_CLUSTERS:
+    elif not found or found[0]["count_scan"] < MINIMUM_IMAGES:
         count = found[0]["count_scan"] if found else 0
-        accuracy = not_assessed(f"{count} scans were read blind and settled, {MINIMUM_CLUSTERS} are required")
+        accuracy = not_assessed(f"{count} scans were read blind and settled, {MINIMUM_IMAGES} are required")
     elif classes == 1:
         accuracy = not_assessed("the reviewers found one class only")
     else:

@@ -10,12 +10,18 @@ from typing import Any
 
 import pytest
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.evaluation.evidence.content import reason_of
-from braintumor.evaluation.evidence.publish import EvidenceReport, evidence_report
+from braintumor.evaluation.evidence.publish import EvidenceReport, evidence_report, publish_evidence
+from braintumor.evaluation.report.index_page import Reader, overview_page
+from braintumor.evaluation.report.publish import refresh_reports
 from braintumor.registry.model_versions import find_model
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.stack import Stack
+from tests.conftest import as_role, invoke, printed
 from tests.sql import change
 
 
@@ -109,6 +115,43 @@ def test_too_few_data_give_a_reason_instead_of_a_number(
     assert not reason_of(evidence_of(world, "used")[section][block])
     change(world, sql)
     assert reason in reason_of(evidence_of(world, "used")[section][block])
+
+
+def test_published_report_is_linked_for_readers_with_the_rights(
+    stack: Stack, world: Settings, record: Callable[..., None]
+) -> None:
+    record(Split.VALIDATION)
+    record(Split.TEST)
+    trainer, reviewer = (database.connect(as_role(stack, world, role)) for role in (Role.TRAINER, Role.REVIEWER))
+    store, model = ObjectStore.connect(world), find_model(trainer, "used")
+    assert "evidence.html" not in overview_page(reviewer, Reader(sees_scoring=True, sees_people=True))
+    page, document = publish_evidence(trainer, store, model, evidence_report(trainer, model))
+    assert refresh_reports(trainer, store, [model]) == []
+    link = '<a href="evidence.html">Evidence report</a>'
+    assert link in store.read(S3Uri.parse(model.artifact_uri) / "report.html").decode()
+    assert b"Evidence for used" in store.read(S3Uri.parse(page)) and document.endswith("/evidence.json")
+    shown = {
+        (scoring, people): "model/used/evidence.html"
+        in overview_page(reviewer, Reader(sees_scoring=scoring, sees_people=people))
+        for scoring in (True, False)
+        for people in (True, False)
+    }
+    assert [rights for rights, is_linked in shown.items() if is_linked] == [(True, True)]
+    trainer.dispose()
+    reviewer.dispose()
+
+
+def test_command_writes_both_files_with_the_text_of_the_site(world: Settings, tmp_path: Path) -> None:
+    use = tmp_path / "use.txt"
+    use.write_text("Triage at St. Mary.", encoding="utf-8")
+    files = ("--folder", str(tmp_path / "board"), "--json")
+    answer = json.loads(printed(world, "model", "evidence", "used", "--intended-use", str(use), *files))
+    page, document = map(Path, answer["files"])
+    assert sha256(document.read_bytes()).hexdigest() == answer["json_sha256"]
+    assert "Triage at St. Mary." in page.read_text(encoding="utf-8")
+    use.write_bytes(b"\xff\xfe\x00")
+    done = invoke(world, "model", "evidence", "used", "--intended-use", str(use))
+    assert done.exit_code == 2 and "cannot be read as UTF-8 text" in done.output
 
 
 def test_report_names_no_patient_scan_or_reviewer(world: Settings, record: Callable[..., None], tmp_path: Path) -> None:
