@@ -16,7 +16,7 @@ from split_assignment;
 
 insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                           library_versions, device, seconds)
-select 'r', name, '{"version": 4, "epochs": 60, "learning_rate": 0.001}', 's', 'imagenet', '{"loss": [0.9, 0.5]}', '0.1.0',
+select 'r', name, '{"version": 4, "seed": 7, "epochs": 60, "learning_rate": 0.001}', 's', 'imagenet', '{"loss": [0.9, 0.5]}', '0.1.0',
        '{"keras": "3.15.0", "pydicom": "3.0.1"}', 'cpu', 1630
 from (values ('used'), ('fresh')) as made (name);
 insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
