@@ -21,6 +21,8 @@ STATES = ("filled", "partly filled", "not assessed", "not filled")
 _INTERVAL = estimate(0, 0, 0).keys()
 _SMALL = 0.01
 """Smaller numbers are shown with three significant digits, such as a learning rate."""
+_NOUNS = ("candidate", "cluster", "epoch", "file", "frame", "group", "image", "parameter", "run", "scan")
+"""Nouns that are counted. They are plural on the page."""
 _TITLES = {
     "intended_use": "Intended use",
     "gate": "Gate",
@@ -76,7 +78,12 @@ def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
         "Accuracy on new scans": evidence["live"]["accuracy"],
     }
     return [
-        _tile("Gate", gate, "passed" if gate.get("passed") else "refused", f"against {gate.get('champion') or 'none'}"),
+        _tile(
+            "Gate",
+            gate,
+            "passed" if gate.get("passed") else "refused",
+            f"against {gate.get('champion') or 'no champion'}",
+        ),
         *(_tile(title, each, *_parts(each.get("accuracy"))) for title, each in accuracies.items()),
         _tile("Red scoring runs", runs, _cell(runs.get("count_red")), f"of {_cell(runs.get('count_run'))}"),
     ]
@@ -123,11 +130,10 @@ def _cell(value: Any) -> str:
 
 
 def _words(key: str) -> str:
-    """Return a key as words for people: ``count_image_erased_later`` is ``images erased later``."""
-    words = key.replace("_", " ").replace("sha256", "SHA-256").removesuffix(" at")
-    if words.startswith("count "):
-        first, *rest = words.removeprefix("count ").split()
-        words = " ".join([f"{first}s" if first[-1] not in "xs" else f"{first}es", *rest])
+    """Return a key as words for people: ``count_image_erased_later`` is ``Images erased later``."""
+    words = key.replace("_", " ").replace("sha256", "SHA-256").removeprefix("count ").removesuffix(" at")
+    first, *rest = words.split()
+    words = " ".join([f"{first}s" if key.startswith("count_") and first in _NOUNS else first, *rest])
     return words[:1].upper() + words[1:]
 
 
