@@ -74,7 +74,7 @@ def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
     gate, runs = evidence["gate"]["verdict"], evidence["alarms"]["runs"]
     accuracies = {
         "Accuracy on test": evidence["test"]["overall"],
-        "Accuracy clustered by patient": evidence["test"]["clustered"],
+        "Clustered by patient": evidence["test"]["clustered"],
         "Accuracy on new scans": evidence["live"]["accuracy"],
     }
     return [

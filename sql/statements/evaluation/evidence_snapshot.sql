@@ -4,7 +4,7 @@ select
     source_uri as taken_from,
     created_at as taken_at,
     count_image,
-    count_copy as count_merged_copy,
+    count_copy as count_file_merged,
     count_image - (
         select count(*) from snapshot_image where snapshot_image.snapshot_id = snapshot.snapshot_id
     ) as count_image_erased_later
