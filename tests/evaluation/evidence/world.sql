@@ -7,7 +7,8 @@ values ('s', 's3://b/dataset/', 400, 3,
 insert into split_assignment (image_sha256, pixel_sha256, split)
 select number, number, case when number <= 80 then 'train' when number <= 160 then 'validation' else 'test' end::split
 from generate_series(1, 400) as number;
-insert into snapshot_image (snapshot_id, image_sha256, group_key, label, split, image_uri, pixel_sha256, has_patient, attributes)
+insert into snapshot_image (snapshot_id, image_sha256, group_key, label, split, image_uri, pixel_sha256, has_patient,
+                            attributes)
 select 's', image_sha256, 'SECRET patient ' || image_sha256::integer / 5,
        (array['glioma', 'meningioma', 'normal', 'pituitary'])[1 + image_sha256::integer % 4]::tumor_class, split,
        's3://b/dataset/SECRET-' || image_sha256, pixel_sha256, true,
@@ -16,7 +17,8 @@ from split_assignment;
 
 insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                           library_versions, device, seconds)
-select 'r', name, '{"version": 4, "seed": 7, "epochs": 60, "learning_rate": 0.001}', 's', 'imagenet', '{"loss": [0.9, 0.5], "val_loss": [0.9, 0.6]}', '0.1.0',
+select 'r', name, '{"version": 4, "seed": 7, "epochs": 60, "learning_rate": 0.001}', 's', 'imagenet',
+       '{"loss": [0.9, 0.5], "val_loss": [0.9, 0.6], "accuracy": [0.7, 0.8], "val_accuracy": [0.7, 0.8]}', '0.1.0',
        '{"keras": "3.15.0", "pydicom": "3.0.1"}', 'cpu', 1630
 from (values ('used'), ('fresh')) as made (name);
 insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
@@ -34,8 +36,10 @@ values ('1', 'promote', 1, 1, false, 'Ann Approver', 'passed the gate'),
        ('2', 'promote', 2, null, true, 'Olga Operator', 'a trial'),
        ('3', 'rollback', 1, null, false, 'Olga Operator', 'the trial was worse');
 
-insert into scoring_run (run_key, kind, scans_uri, model_version_id, engine, state, count_scored, count_rejected, started_at)
-select 'night ' || number, 'night', 's3://b/scans/', 1, 'openvino-cpu', 'balanced', 40, 1, now() - (4 - number) * interval '1 day'
+insert into scoring_run (run_key, kind, scans_uri, model_version_id, engine, state, count_scored, count_rejected,
+                         started_at)
+select 'night ' || number, 'night', 's3://b/scans/', 1, 'openvino-cpu', 'balanced', 40, 1,
+       now() - (4 - number) * interval '1 day'
 from generate_series(1, 3) as number;
 insert into scoring_run_summary (scoring_run_id, level, count_arrived, reasons)
 values (1, 'green', 40, '{}'), (2, 'amber', 40, '{"5 scans wait for the next run."}'),
