@@ -18,8 +18,8 @@ from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
 from braintumor.review.finding import Finding, class_words, reason_words
 from braintumor.review.session import ReviewSession, find_session, next_item, previous_item
-from braintumor.review.shown_frame import ShownFrame, read_frame
-from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_worklist, neighbors
+from braintumor.review.shown_frame import Opinion, ShownFrame, read_frame
+from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, WorklistItem, list_choices, list_worklist, neighbors
 from braintumor.serving.prediction import ReviewReason
 
 _HERE = Path(__file__).parent
@@ -186,9 +186,18 @@ def _render(template: str, **values: object) -> str:
 @cache
 def _environment() -> Environment:
     environment = page_environment(_HERE / "templates")
-    environment.filters |= {"class_words": class_words, "reason_words": reason_words, "finding_words": _finding_words}
+    environment.filters |= {
+        "class_words": class_words, "reason_words": reason_words, "finding_words": _finding_words,
+        "likely_classes": _likely_classes,
+    }  # fmt: skip
     environment.globals["frame_url"] = frame_url
     return environment
+
+
+def _likely_classes(shown: WorklistItem | Opinion) -> str:
+    """Return the predicted class, and "or" with each other class of the prediction set."""
+    others = [name for name in shown.prediction_set if name != shown.predicted_class]
+    return " or ".join(class_words(name) for name in (shown.predicted_class, *others) if name)
 
 
 def _finding_words(name: str) -> str:
