@@ -1,8 +1,8 @@
--- What a model predicts with: network, input, calibration and thresholds, and the model that it was exported from. The facts
--- are the columns of the row, which the data dictionary explains, without numbers of rows and the address of the files.
+-- What a model predicts with: network, input, calibration and prediction sets, and the model that it was exported or
+-- recalibrated from. The facts are the columns of the row, without numbers of rows and the address of the files.
 select
     model_version.created_at,
-    parent.model_name as exported_from,
+    parent.model_name as made_from,
     to_jsonb(model_version)
         - '{model_version_id, training_run_id, parent_model_version_id, artifact_uri, artifact_sha256s, created_at}'::text[]
         as facts

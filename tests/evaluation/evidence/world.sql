@@ -22,10 +22,11 @@ select 'r', name, '{"version": 4, "seed": 7, "epochs": 60, "learning_rate": 0.00
        '{"keras": "3.15.0", "pydicom": "3.0.1"}', 'cpu', 1630
 from (values ('used'), ('fresh')) as made (name);
 insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-    artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
+    artifact_uri, artifact_sha256s, temperature, prediction_sets)
 select recipe_name, training_run_id, 'vgg16', 'fp32', 224, 'letterbox-bilinear-2', 14700000,
        'MODELS' || recipe_name || '/', '{"model.xml": "aa11", "model.bin": "bb22"}', 1.3,
-       '{"glioma": 0.6, "meningioma": 0.7, "normal": 0.6, "pituitary": 0.6}', 0.1
+       '{"coverage": 0.95, "lowest_probability": {"glioma": 0.2, "meningioma": 0.1, "normal": 0.3, "pituitary": 0.2},
+         "count_group": {"glioma": 20, "meningioma": 20, "normal": 20, "pituitary": 20}, "fitted_on": "validation"}'
 from training_run order by training_run_id;
 insert into gate_verdict (run_key, model_version_id, is_passed, rules, summary)
 select 'r', 1, true, cast(:verdict as jsonb), 'Passed';
