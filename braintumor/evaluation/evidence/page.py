@@ -19,8 +19,8 @@ from braintumor.reports.jinja import page_environment
 
 STATES = ("filled", "partly filled", "not assessed", "not filled")
 _INTERVAL = estimate(0, 0, 0).keys()
-_SMALL = 0.01
-"""Smaller numbers are shown with three significant digits, such as a learning rate."""
+_SMALL, _LARGE = 0.01, 100
+"""Smaller numbers are shown with three significant digits, such as a learning rate. Larger ones have no fraction."""
 _NOUNS = ("candidate", "cluster", "epoch", "file", "frame", "group", "image", "parameter", "run", "scan")
 """Nouns that are counted. They are plural on the page."""
 _TITLES = {
@@ -115,13 +115,13 @@ def _cell(value: Any) -> str:
         case bool():
             text = "yes" if value else "no"
         case float():
-            text = f"{value:.3g}" if abs(value) < _SMALL else figure(value)
+            text = f"{value:.3g}" if abs(value) < _SMALL else f"{value:,.0f}" if abs(value) >= _LARGE else figure(value)
         case int():
             text = f"{value:,}"
         case datetime():
             text = f"{value:%Y-%m-%d %H:%M}"
         case Mapping():
-            text = ", ".join(f"{name} {_cell(each)}" for name, each in value.items())
+            text = ", ".join(f"{name.replace('_', ' ')} {_cell(each)}" for name, each in value.items())
         case list():
             text = "; ".join(map(_cell, value))
         case _:

@@ -12,7 +12,8 @@ from braintumor.db.statements import statement
 from braintumor.evaluation.evidence.content import estimate, not_assessed, rows, share
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
 from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
-from braintumor.evaluation.metrics.significance import ClusteredAccuracy
+from braintumor.evaluation.metrics.set_coverage import coverage_of
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy, ImagePredictions
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.evaluation.model_history import ModelHistory
 from braintumor.evaluation.store import load_diagnostics, load_evaluation, load_image_predictions
@@ -62,9 +63,10 @@ def test_accuracy(connection: Connection, model: ModelVersion, history: ModelHis
     problem = _problem(evaluation)
     accesses = [asdict(access) for access in history.test_set_accesses]
     if problem or evaluation is None:
-        names = ("overall", "clustered", "classes", "confusion", "robustness")
+        names = ("overall", "clustered", "classes", "prediction_sets", "confusion", "robustness")
         return dict.fromkeys(names, not_assessed(problem)) | {"accesses": accesses}
     occlusion = load_diagnostics(connection, model, model.snapshot_id, Split.TEST).occlusion
+    predictions = load_image_predictions(connection, model, model.snapshot_id, Split.TEST)
     return {
         "overall": {
             "count_image": evaluation.count,
@@ -76,8 +78,9 @@ def test_accuracy(connection: Connection, model: ModelVersion, history: ModelHis
             "expected_calibration_error": evaluation.expected_calibration_error,
             "log_loss": evaluation.log_loss,
         },
-        "clustered": _clustered(connection, model),
+        "clustered": _clustered(predictions),
         "classes": [_of_class(evaluation, metrics) for metrics in evaluation.per_class],
+        "prediction_sets": _coverage(model, predictions),
         "confusion": [
             {"label": label} | {f"predicted_{name}": count for name, count in zip(CLASSES, row, strict=True)}
             for label, row in zip(CLASSES, evaluation.confusion, strict=True)
@@ -112,9 +115,24 @@ def _of_class(evaluation: Evaluation, metrics: ClassMetrics) -> dict[str, Any]:
     return facts | {name: getattr(metrics, name) for name in ("precision", "specificity", "auroc")}
 
 
-def _clustered(connection: Connection, model: ModelVersion) -> dict[str, Any]:
+def _coverage(model: ModelVersion, predictions: ImagePredictions) -> Any:
+    """Return how often the prediction set of an image contains its class, as a table by class."""
+    if model.prediction_sets is None:
+        return not_assessed("the model has no prediction sets")
+    return [
+        {
+            "label": each.label,
+            "count_group": each.count_group,
+            "coverage": not_assessed(f"{each.count_group} groups, {MINIMUM_GROUPS} are required")
+            if each.share is None or each.interval is None
+            else estimate(each.share, *each.interval),
+        }
+        for each in coverage_of(model.prediction_sets, predictions.values())
+    ]
+
+
+def _clustered(predictions: ImagePredictions) -> dict[str, Any]:
     """Return the accuracy with the interval that keeps the images of one patient together."""
-    predictions = load_image_predictions(connection, model, model.snapshot_id, Split.TEST)
     if not any(prediction.has_patient for prediction in predictions.values()):
         return not_assessed("the patient of no test image is known")
     accuracy = ClusteredAccuracy.of(predictions.values())

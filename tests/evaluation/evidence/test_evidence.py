@@ -47,6 +47,8 @@ def test_evidence_has_verdict_accuracy_alarms_and_decisions(world: Settings, rec
     assert evidence["test"]["overall"]["accuracy"]["value"] == 0.9
     assert evidence["test"]["clustered"]["count_cluster"] == 49
     assert [row["count_image"] for row in evidence["test"]["classes"]] == [60] * 4
+    coverage = {row["label"]: row["coverage"]["value"] for row in evidence["test"]["prediction_sets"]}
+    assert coverage == pytest.approx({"glioma": 1, "meningioma": 0.8, "normal": 1, "pituitary": 0.8}, abs=0.05)
     assert evidence["live"]["sample"] == {"count_drawn": 40, "count_read": 40, "count_settled": 40}
     assert evidence["live"]["accuracy"]["accuracy"]["value"] == pytest.approx(0.9)
     female, male = evidence["subgroups"]["test"]
