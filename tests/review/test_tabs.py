@@ -83,9 +83,10 @@ def test_counts_agree_with_the_filtered_lists(night: Settings, engine: Engine) -
 
 
 def test_worklist_card_counts_slices_from_one(night: Settings, engine: Engine) -> None:
+    change(night, "update prediction set review_reasons = '{}'")
     frames = [frame for (frame,) in rows(night, "select frame_index from prediction where scan_id = 6 order by 1")]
-    change(night, "update prediction set confidence = 0.1, review_reasons = '{near_tie}' "
-                  "where scan_id = 6 and frame_index = :frame", frame=frames[2])  # fmt: skip
+    riskiest = "update prediction set review_reasons = '{near_tie}' where scan_id = 6 and frame_index = :frame"
+    change(night, riskiest, frame=frames[2])
     assert {each.scan_id: each.slice for each in list_worklist(engine, Filters(), person="ann")}[6] == 3
     assert "scan 6, slice 3 ·" in worklist_page(engine, Filters(), ANN, number=0)
 
