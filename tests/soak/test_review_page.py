@@ -285,11 +285,11 @@ def test_scrolling_slices_and_zooming_save_nothing(live: Stack, page: Page, tmp_
     page.keyboard.press("1")
     expect(page.get_by_text("press again")).to_be_visible()
     assert len(rows(library(live), "select from review")) == before
-    page.get_by_role("button", name="next slice").click()
-    expect(page.get_by_text("the one to review")).to_be_visible()
+    page.get_by_role("button", name="previous slice").click()
+    expect(page.get_by_text("your decision is for slice")).to_be_visible()
     page.locator("#stage").hover()
     page.mouse.wheel(0, 120)
-    expect(page.get_by_text("your decision is for slice")).to_be_visible()
+    expect(page.get_by_text("the one to review")).to_be_visible()
     box = page.locator("#stage").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2 + 100, box["y"] + box["height"] / 2)
