@@ -6,6 +6,7 @@ from pathlib import Path
 
 _BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
+
 def gpus() -> list[str]:
     """Return the names of the GPUs that Keras sees. The list is empty on a machine without a GPU."""
     import keras
@@ -14,18 +15,14 @@ def gpus() -> list[str]:
 
 
 def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether 16-bit floats (bfloat16) make a training faster here: on a GPU, or a CPU with instructions for them.
+    """Return whether this machine computes faster in bfloat16: with a GPU, or a CPU with instructions for it.
 
     Args:
-        cpuinfo: the kernel's description of the processors. Without this file the answer is no.
+        cpuinfo: the kernel's description of the processors. Without this file, only a GPU counts.
     """
-    if gpus():
-        return True
-    try:
-        flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
-    except OSError:
-        return False
-    return not _BFLOAT16_INSTRUCTIONS.isdisjoint(flags.split())
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return not _BFLOAT16_INSTRUCTIONS.isdisjoint(flags.split()) or bool(gpus())
 
 
 def share_gpu_memory() -> None:
