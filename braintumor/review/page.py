@@ -227,7 +227,7 @@ def _render(template: str, **values: object) -> str:
 def _environment() -> Environment:
     environment = page_environment(_HERE / "templates")
     environment.filters |= {"class_words": class_words, "reason_words": reason_words, "finding_words": _finding_words}
-    environment.globals |= {"frame_url": frame_url, "session_url": session_url, "report_url": _report_url}
+    environment.globals |= {"frame_url": frame_url, "report_url": _report_url}
     return environment
 
 

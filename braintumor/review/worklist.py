@@ -140,7 +140,7 @@ def count_waiting(engine: Engine, filters: Filters, *, person: str) -> WaitingCo
         count_scan=counts.get(None, 0),
         by_reason={reason: counts[reason] for reason in ReviewReason if reason in counts},
         count_conflict=counts.get("reviewers_disagree", 0),
-        is_complete=not rows or rows[0].count_read < _MAX_COUNTED,
+        is_complete=rows[0].count_read < _MAX_COUNTED,
     )
 
 

@@ -1,5 +1,5 @@
--- The waiting scans of each review reason, among the first frames of the worklist. The row without a reason counts all
--- waiting scans.
+-- The waiting scans of each review reason, among the first frames of the worklist. The rows without a reason
+-- count all waiting scans. At least one such row is returned.
 with read as materialized (
     select * from worklist_page(:limit, of_night => :day, of_class => :class, of_model => :model)
 )
@@ -12,4 +12,4 @@ from read as frame
 cross join lateral unnest(
     array[null, case when frame.is_conflict then 'reviewers_disagree' end] || frame.review_reasons) as reason
 where {% include "review/is_waiting.sql" %}
-group by reason
+group by grouping sets ((), (reason))
