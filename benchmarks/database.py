@@ -131,7 +131,7 @@ def _copy(engine: Engine, scans: Sequence[int]) -> None:
         *("probability_glioma", "probability_meningioma", "probability_normal", "probability_pituitary"),
         *("out_of_distribution", "review_reasons", "activation_map", "engine", "preprocessing"),
     ]
-    given = (0, 1, 1, "normal", 0.7, 0.6, 0.1, 0.1, 0.7, 0.1, 0.1, "{near_tie}", "\\x" + "00" * 98, "openvino-cpu", "p")
+    given = (0, 1, 1, "normal", 0.7, 0.6, 0.1, 0.1, 0.7, 0.1, 0.1, "{}", "\\x" + "00" * 98, "openvino-cpu", "p")
     with database.transaction(engine) as connection:
         database.copy_rows(connection, "prediction", columns, ((scan, *given) for scan in scans))
 
@@ -203,8 +203,8 @@ def _make(url: str, count: int) -> None:
 
 _MAKE = """
     insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-        count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
-    select 'second', training_run_id, 'none', 'int8', 64, 'p', 1, 's3://b/n/', '{}', 1, '{}', 0 from training_run;
+        count_parameter, artifact_uri, artifact_sha256s, temperature)
+    select 'second', training_run_id, 'none', 'int8', 64, 'p', 1, 's3://b/n/', '{}', 1 from training_run;
     insert into scoring_run (run_key, scans_uri, model_version_id, engine, state, started_at)
     select 'night ' || number, 's3://b/s/', 1, 'none', 'balanced', now() - (%(nights)s - number + 1) * interval '1 day'
     from generate_series(1, %(nights)s) as number;
@@ -224,8 +224,9 @@ _MAKE = """
             ::tumor_class,
         sure, sure - 0.05, 0.25, 0.25, 0.25, 0.25, 0.1,
         array_remove(array[
-            case when random() < 0.005 then 'out_of_distribution' end, case when random() < 0.03 then 'near_tie' end,
-            case when sure < 0.55 then 'low_confidence' end, case when random() < 0.02 then 'audit_sample' end,
+            case when random() < 0.005 then 'out_of_distribution' end,
+            case when random() < 0.03 then 'several_classes' end,
+            case when sure < 0.55 then 'no_likely_class' end, case when random() < 0.02 then 'audit_sample' end,
             case when count_frame > 1 then 'not_validated_on_volumes' end], null),
         decode(repeat('00', 98), 'hex'), 'none', 'p', started_at
     from (

@@ -145,8 +145,8 @@ _CHAMPION = """
                               library_versions, device, seconds)
     values ('r', 'none', '{}', 's', 'none', '{}', '0', '{}', 'cpu', 1);
     insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-        count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
-    select 'none', training_run_id, 'none', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0 from training_run;
+        count_parameter, artifact_uri, artifact_sha256s, temperature)
+    select 'none', training_run_id, 'none', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1 from training_run;
     insert into promotion (request_key, action, model_version_id, is_override, actor, reason)
     select 'b', 'promote', model_version_id, true, 'benchmark', 'nothing is scored' from model_version;"""
 

@@ -33,7 +33,6 @@ from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.serving.backend import LoadedModel
-from braintumor.serving.prediction import ReviewReason, to_predictions
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import train
 
@@ -67,7 +66,7 @@ def compare_distances(
     *,
     is_progress_shown: bool = False,
 ) -> Iterator[str]:
-    """Train a model on ``folder``, or on phantoms, and yield the lines of two Markdown tables."""
+    """Train a model on ``folder``, or on phantoms, and yield the lines of a Markdown table."""
     recipe = Recipe.load("mobilenet_v2")
     if weights is None:
         recipe = recipe.override(initial_weights="random")
@@ -87,7 +86,6 @@ def compare_distances(
         )
         model = LoadedModel.load(Path(scratch) / "model")
         yield from _rows(model, splits[Split.TEST].frames, against or {})
-        yield from _doubtful(model, splits[Split.TEST])
 
 
 def _rows(model: LoadedModel, test: Frames, against: Mapping[str, Path]) -> Iterator[str]:
@@ -111,27 +109,6 @@ def _rows(model: LoadedModel, test: Frames, against: Mapping[str, Path]) -> Iter
         area = roc_auc_score(np.repeat([0, 1], [len(inside), len(outside)]), np.concatenate([inside, outside]))
         yield (f"| {name} | {len(frames)} | {area:.3f} | {(outside > bound).mean():.1%} | {np.median(outside):.4f} |")
     yield f"\nflagged above {bound:.4f}"
-
-
-def _doubtful(model: LoadedModel, test: FrameArrays) -> Iterator[str]:
-    """Yield the lines of a table on the test images: by predicted class, the effect of the confidence threshold."""
-    said = list(to_predictions(model.predict(test.frames), model.manifest))
-    is_low = np.array([ReviewReason.LOW_CONFIDENCE in answer.review_reasons for answer in said])
-    named = np.array([answer.predicted_class.position for answer in said])
-    is_right = named == test.labels
-    yield "\n| answers that name | count | right | threshold | below it | right above it |"
-    yield "|---|---:|---:|---:|---:|---:|"
-    for position, (label, threshold) in enumerate(model.manifest.low_confidence_below.items()):
-        mask = named == position
-        sure = mask & ~is_low
-        yield (
-            f"| {label} | {mask.sum()} | {_share(is_right[mask])} | {threshold:.2f} | {_share(is_low[mask])} | "
-            f"{_share(is_right[sure])} |"
-        )
-
-
-def _share(holds: NDArray[np.bool_]) -> str:
-    return f"{holds.mean():.3f}" if len(holds) else "none"
 
 
 def _split(folder: Path, size: int) -> dict[Split, FrameArrays]:

@@ -119,8 +119,6 @@ def stub_model(*, count_reference: int = 0) -> LoadedModel:
         classes=CLASSES,
         count_parameter=1,
         temperature=1.0,
-        low_confidence_below=dict.fromkeys(CLASSES, 0.5),
-        near_tie_below=0.1,
         sha256s={},
     )
     rows = np.random.default_rng(0).random((count_reference, _EMBEDDING), np.float32)

@@ -26,6 +26,7 @@
     |-- WeightsError              pretrained weights that are missing or do not fit
     |-- TrainingError             a training without a model
     |-- QuantizationError         an 8-bit export that fails or deviates too far
+    |-- RecalibrationError        too few blind reviews to fit prediction sets
     |-- ModelIntegrityError       files of a model that differ from their registration
     |-- PromotionError            a refused promotion or rollback
     |-- NoChampionError           no model is promoted
@@ -138,6 +139,10 @@ class WeightsError(BrainTumorError):
 
 class QuantizationError(BrainTumorError):
     """A model cannot be exported in 8 bits, or the 8-bit export deviates too far from the model."""
+
+
+class RecalibrationError(BrainTumorError):
+    """The audit sample has too few blind reviews to fit prediction sets."""
 
 
 class TrainingError(BrainTumorError):

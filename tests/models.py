@@ -77,10 +77,9 @@ _INSERT = """
         returning training_run_id
     )
     insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-        count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below, created_at)
+        count_parameter, artifact_uri, artifact_sha256s, temperature, created_at)
     select :name, trained.training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-           :folder, cast(:sha256s as jsonb), temperature, low_confidence_below, near_tie_below,
-           now() - make_interval(days => :days)
+           :folder, cast(:sha256s as jsonb), temperature, now() - make_interval(days => :days)
     from model_version, trained where model_version_id = 1"""
 
 
@@ -124,8 +123,8 @@ def champions(settings: Settings) -> Sequence[str]:
 
 
 def of_before(folder: Path) -> None:
-    """As a version without reference embeddings, and with one threshold for all classes, wrote it."""
+    """As a version without reference embeddings and prediction sets wrote it."""
     (folder / REFERENCE).unlink()
     manifest = json.loads((folder / MANIFEST).read_text())
-    del manifest["out_of_distribution_above"], manifest["sha256s"][REFERENCE]
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "low_confidence_below": 0.6}))
+    del manifest["out_of_distribution_above"], manifest["sha256s"][REFERENCE], manifest["prediction_sets"]
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "low_confidence_below": 0.6, "near_tie_below": 0.1}))

@@ -68,6 +68,7 @@ def test_every_query_in_docs_returns_rows_for_its_reader(
     with database.transaction(engine) as connection:
         connection.execute(text("update prediction set predicted_class = 'glioma' where scan_id % 2 = 0"))
         connection.execute(text("update prediction set predicted_class = 'normal' where scoring_run_id = 1"))
+        connection.execute(text("update prediction set prediction_set = '{glioma,meningioma}'"))
         connection.execute(text(_EVALUATION))
         connection.execute(text("insert into evaluation_slice select evaluation_id, 'sex', 'F', 1, 1 from evaluation"))
     engine.dispose()

@@ -14,10 +14,12 @@ from braintumor.cli import model_lifecycle
 from braintumor.cli.model_names import model_argument
 from braintumor.cli.show import as_json, command_key, print_json, print_table
 from braintumor.config.airflow_connections import settings_of
+from braintumor.config.settings import Settings
 
 if TYPE_CHECKING:
     from braintumor.evaluation.compare_models import Comparison
     from braintumor.evaluation.model_history import ModelHistory, RecordedVerdict
+    from braintumor.registry.model_versions import ModelVersion
 
 _SHARE = click.FloatRange(0, 1)
 
@@ -199,15 +201,37 @@ def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     An 8-bit model is faster on a CPU. The command evaluates the new version and applies the gate, but promotes nothing.
     The exit code is 1 if the new version deviates too far from NAME, or if the gate refuses it.
     """
-    from braintumor.errors import PromotionError
-    from braintumor.evaluation.evaluate_model import evaluate_model
-    from braintumor.evaluation.judge_run import judge_run
     from braintumor.progress import show_lines
     from braintumor.training.export.quantize import Bounds, quantize_model
 
     settings = settings_of("trainer")
     show_lines(sys.stderr, "braintumor.training")
     made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss))
+    _evaluate_and_judge(settings, made, run_key, name)
+
+
+@model.command(epilog="Example: braintumor model recalibrate resnet50-20261123T030000Z-3f2a9c")
+@model_argument()
+def recalibrate(name: str) -> None:
+    """Propose prediction sets for the model NAME that are fitted on blind reviews of the audit sample.
+
+    The proposal is a new model version with the same weights. The command evaluates it and applies the gate, but
+    promotes nothing: `braintumor model promote` approves it. The exit code is 1 if a class has too few blind reviews,
+    or if the gate refuses the new version.
+    """
+    from braintumor.training.recalibrate import recalibrate as register_recalibrated
+
+    settings = settings_of("trainer")
+    made, run_key = register_recalibrated(settings, name)
+    _evaluate_and_judge(settings, made, run_key, name)
+
+
+def _evaluate_and_judge(settings: Settings, made: ModelVersion, run_key: str, name: str) -> None:
+    """Evaluate a version ``made`` from the model ``name``, and print the gate's verdict on it."""
+    from braintumor.errors import PromotionError
+    from braintumor.evaluation.evaluate_model import evaluate_model
+    from braintumor.evaluation.judge_run import judge_run
+
     evaluate_model(settings, made.model_name, access_key=run_key, progress=partial(click.echo, err=True))
     verdict = judge_run(settings, run_key)
     click.echo(verdict["markdown"])

@@ -32,6 +32,11 @@ class FrameArrays:
     labels: NDArray[np.int64]
     images: tuple[SnapshotImage, ...]
 
+    @property
+    def groups(self) -> list[str]:
+        """Return the group key of each image, (N,). Images of one patient and near-duplicates have the same key."""
+        return [image.group_key for image in self.images]
+
 
 def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: int) -> FrameArrays:
     """Return every image of a split, letterboxed to ``size`` x ``size`` pixels. Each file's sha256 is verified.

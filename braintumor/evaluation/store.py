@@ -130,6 +130,7 @@ def load_image_predictions(
             predicted=TumorClass(row.predicted),
             group_key=row.group_key,
             has_patient=row.has_patient,
+            probabilities=tuple(getattr(row, f"probability_{name.value}") for name in CLASSES),
         )
         for row in rows
     }

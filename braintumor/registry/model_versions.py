@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from braintumor.registry import model_cache
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from braintumor.serving.artifact import Manifest, serving_sha256s, sha256_of, verify
 from braintumor.serving.backend import LoadedModel
+from braintumor.serving.prediction_set import SetThresholds
 
 _SECTION = "docs/runbook.md#no_champion"
 
@@ -41,6 +42,7 @@ class ModelVersion:
         artifact_sha256s: hex sha256 of each registered file, by file name.
         is_override: whether the model last became champion by an override, without a passed gate or after a withdrawal.
         pruned_at: time at which the model's files were deleted. ``None`` if the files are kept.
+        prediction_sets: thresholds of the prediction sets. ``None`` if the model has no prediction sets.
     """
 
     model_version_id: int
@@ -61,6 +63,7 @@ class ModelVersion:
     is_override: bool
     withdrawn_at: datetime | None
     pruned_at: datetime | None
+    prediction_sets: SetThresholds | None
 
     @property
     def standing(self) -> str:
@@ -225,9 +228,8 @@ def register(
                 "artifact_uri": str(artifacts),
                 "artifact_sha256s": json.dumps(sha256s),
                 "temperature": manifest.temperature,
-                "low_confidence_below": json.dumps(manifest.low_confidence_below),
-                "near_tie_below": manifest.near_tie_below,
                 "out_of_distribution_above": manifest.out_of_distribution_above,
+                "prediction_sets": manifest.prediction_sets and json.dumps(asdict(manifest.prediction_sets)),
                 "parent": parent and parent.model_version_id,
             },
         )
@@ -330,4 +332,5 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
 
 
 def _version(row: Row[Any]) -> ModelVersion:
-    return ModelVersion(**row._mapping)
+    sets = row.prediction_sets
+    return ModelVersion(**{**row._mapping, "prediction_sets": None if sets is None else SetThresholds.of_values(sets)})

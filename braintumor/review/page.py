@@ -26,12 +26,13 @@ from braintumor.review.session import (
     previous_item,
     summarize_session,
 )
-from braintumor.review.shown_frame import ShownFrame, read_frame
+from braintumor.review.shown_frame import Opinion, ShownFrame, read_frame
 from braintumor.review.worklist import (
     AUDIT,
     PAGE_SIZE,
     Filters,
     Tab,
+    WorklistItem,
     count_waiting,
     list_choices,
     list_worklist,
@@ -226,9 +227,18 @@ def _render(template: str, **values: object) -> str:
 @cache
 def _environment() -> Environment:
     environment = page_environment(_HERE / "templates")
-    environment.filters |= {"class_words": class_words, "reason_words": reason_words, "finding_words": _finding_words}
+    environment.filters |= {
+        "class_words": class_words, "reason_words": reason_words, "finding_words": _finding_words,
+        "likely_classes": _likely_classes,
+    }  # fmt: skip
     environment.globals |= {"frame_url": frame_url, "report_url": _report_url}
     return environment
+
+
+def _likely_classes(shown: WorklistItem | Opinion) -> str:
+    """Return the predicted class, and "or" with each other class of the prediction set."""
+    others = [name for name in shown.prediction_set if name != shown.predicted_class]
+    return " or ".join(class_words(name) for name in (shown.predicted_class, *others) if name)
 
 
 def _report_url(run_key: str) -> str:

@@ -18,11 +18,13 @@ from braintumor.serving.prediction import ReviewReason
 class Opinion:
     """Hold the current prediction of a frame, with probabilities in the order of ``CLASSES``.
 
-    ``reasons`` are the reasons for a review. ``second_class`` is the class that the run's second model predicts.
+    ``prediction_set`` is empty if no class is likely, or if the model has no prediction sets. ``reasons`` are the
+    reasons for a review. ``second_class`` is the class that the run's second model predicts.
     """
 
     predicted_class: str
     probabilities: tuple[float, ...]
+    prediction_set: tuple[str, ...]
     reasons: tuple[str, ...]
     second_class: str | None
 
@@ -103,13 +105,16 @@ def _opinion(row: Any) -> Opinion:
     return Opinion(
         predicted_class=row.predicted_class,
         probabilities=tuple(getattr(row, f"probability_{name.value}") for name in CLASSES),
+        prediction_set=tuple(row.set_classes or ()),
         reasons=tuple(row.review_reasons),
         second_class=row.second_class,
     )
 
 
 _CURRENT = """
-    select current_prediction.*, model_version.model_version_id as current_model_version_id
+    select
+        current_prediction.*, prediction_set::text[] as set_classes,
+        model_version.model_version_id as current_model_version_id
     from current_prediction
     join model_version using (model_name)
     where scan_id = :scan and frame_index = :frame"""

@@ -62,14 +62,16 @@ class Filters:
 class WorklistItem:
     """Hold a frame of the worklist.
 
-    For the audit sample, class, confidence and model are ``None`` and ``reasons`` is empty, because they are hidden.
-    ``slice`` counts the scored frames of the file from 1. It is 0 if there is only one. ``finding`` is that of the
-    reviewers, ``own_finding`` that of the person. Waiting frames have none.
+    For the audit sample, class, confidence and model are ``None``, and set and reasons are empty, because they are
+    hidden. The set is also empty if the model has no prediction sets. ``slice`` counts the scored frames of the file
+    from 1. It is 0 if there is only one. ``finding`` is that of the reviewers, ``own_finding`` that of the person.
+    Waiting frames have none.
     """
 
     scan_id: int
     frame_index: int
     predicted_class: str | None
+    prediction_set: tuple[str, ...]
     confidence: float | None
     reasons: tuple[str, ...]
     model_name: str | None
@@ -183,8 +185,9 @@ def _values(filters: Filters, person: str) -> dict[str, object]:
 
 
 def _item(row: Mapping[Any, Any], *, is_audit: bool) -> WorklistItem:
-    hidden = {"predicted_class": None, "confidence": None, "model_name": None, "reasons": ()}
-    shown = dict(row) | {"reasons": tuple(row["reasons"])} | (hidden if is_audit else {})
+    hidden = {"predicted_class": None, "confidence": None, "model_name": None, "reasons": (), "prediction_set": ()}
+    lists = {name: tuple(row[name] or ()) for name in ("reasons", "prediction_set")}
+    shown = dict(row) | lists | (hidden if is_audit else {})
     return WorklistItem(**{name: shown[name] for name in WorklistItem.__dataclass_fields__ if name in shown})
 
 

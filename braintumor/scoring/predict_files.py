@@ -47,6 +47,7 @@ class FileResult:
             "predicted_class": self.result.predicted_class.value,
             "confidence": self.result.confidence,
             "probabilities": dict(zip((c.value for c in CLASSES), self.result.probabilities, strict=True)),
+            "prediction_set": self.result.prediction_set,
             "model_version": self.model_name,
             "out_of_distribution": self.result.out_of_distribution,
             "review_reasons": [*self.result.review_reasons],

@@ -17,8 +17,8 @@ from braintumor.serving.prediction import Prediction
 PREDICTION_COLUMNS = (
     "scan_id", "frame_index", "model_version_id", "scoring_run_id", "predicted_class", "confidence", "margin",
     "probability_glioma", "probability_meningioma", "probability_normal", "probability_pituitary",
-    "out_of_distribution", "second_class", "second_confidence", "review_reasons", "activation_map", "engine",
-    "preprocessing",
+    "prediction_set", "out_of_distribution", "second_class", "second_confidence", "review_reasons", "activation_map",
+    "engine", "preprocessing",
 )  # fmt: skip
 """Columns of ``prediction`` that each new prediction fills. A copied prediction also names its original scan."""
 
@@ -63,15 +63,17 @@ def write_predictions(
 def frame_values(prediction: Prediction) -> dict[str, Any]:
     """Return the values of one frame's prediction by column of the table ``prediction``.
 
-    Review reasons and activation map are texts in Postgres's formats of arrays and bytes.
+    Prediction set, review reasons and activation map are texts in Postgres's formats of arrays and bytes.
     """
     second_class, second_confidence = prediction.second or (None, None)
+    classes = prediction.prediction_set
     return {
         "frame_index": prediction.frame_index,
         "predicted_class": prediction.predicted_class.value,
         "confidence": prediction.confidence,
         "margin": prediction.margin,
         **{f"probability_{name}": value for name, value in zip(CLASSES, prediction.probabilities, strict=True)},
+        "prediction_set": None if classes is None else "{" + ",".join(classes) + "}",
         "out_of_distribution": prediction.out_of_distribution,
         "second_class": second_class,
         "second_confidence": second_confidence,

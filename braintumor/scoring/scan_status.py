@@ -21,9 +21,9 @@ _SCAN: Final = """
     where scan_id = :id"""
 _LISTS: Final = {
     "predictions": """
-        select
-            frame_index, model_name, predicted_class::text as predicted_class, confidence, out_of_distribution,
-            review_reasons, scored_at, copied_from_scan_id
+        select frame_index, model_name, predicted_class::text as predicted_class, confidence,
+            prediction_set::text[] as prediction_set, out_of_distribution, review_reasons, scored_at,
+            copied_from_scan_id
         from prediction
         join model_version using (model_version_id)
         where scan_id = :id

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from braintumor.errors import ModelIntegrityError
 from braintumor.labels import CLASSES
+from braintumor.serving.prediction_set import SetThresholds
 
 MANIFEST = "model.json"
 GRAPH = "model.xml"
@@ -29,6 +30,8 @@ REFERENCE = "reference.npy"
 REQUIRED_FILES = (MANIFEST, GRAPH, GRAPH_WEIGHTS)
 SERVING_FILES = (*REQUIRED_FILES, REFERENCE)
 """Files that scoring needs. A model that an earlier version of this library registered has no ``reference.npy``."""
+_FORMER_FIELDS = ("low_confidence_below", "near_tie_below")
+"""Fields of the manifests of earlier versions, which are ignored. Prediction sets replace these thresholds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +45,11 @@ class Manifest:
         classes: the classes in the order of the graph's outputs.
         preprocessing: version of the conversion to model input, as ``letterbox.PREPROCESSING``.
         temperature: temperature of the calibration. The graph already applies it.
-        low_confidence_below: by predicted class, the confidence below which a prediction is reviewed.
-        near_tie_below: the margin below which a prediction is reviewed. The margin is the highest probability minus the
-            second highest.
         sha256s: hex sha256, by file name, of every other file that scoring or retraining needs.
         out_of_distribution_above: the distance from the training images above which a prediction is reviewed. ``None``
             if the model has no ``reference.npy``.
+        prediction_sets: thresholds of the prediction sets. ``None`` if validation had no image of a class, or if an
+            earlier version trained the model. Then predictions have no set.
     """
 
     recipe: str
@@ -61,10 +63,9 @@ class Manifest:
     classes: tuple[str, ...]
     count_parameter: int
     temperature: float
-    low_confidence_below: dict[str, float]
-    near_tie_below: float
     sha256s: dict[str, str]
     out_of_distribution_above: float | None = None
+    prediction_sets: SetThresholds | None = None
 
     @property
     def name(self) -> str:
@@ -85,11 +86,12 @@ class Manifest:
         """
         try:
             values: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-            of_classes = {
+            sets = values.get("prediction_sets")
+            parsed = {
                 "classes": tuple(values["classes"]),
-                "low_confidence_below": _by_class(values["low_confidence_below"]),
+                "prediction_sets": None if sets is None else SetThresholds.of_values(sets),
             }
-            manifest = cls(**{**values, **of_classes})
+            manifest = cls(**{name: value for name, value in values.items() if name not in _FORMER_FIELDS} | parsed)
         except FileNotFoundError as exc:
             raise ModelIntegrityError(
                 f"{folder} is not a model folder: it has no {MANIFEST}. Give the folder that `braintumor train` wrote."
@@ -108,13 +110,6 @@ class Manifest:
                 "neither of them. Restore it from a copy, or train the model again."
             )
         return manifest
-
-
-def _by_class(value: float | dict[str, float]) -> dict[str, float]:
-    """Return the threshold of each class. Manifests that an earlier version wrote have one number for all classes."""
-    if isinstance(value, dict):
-        return {label.value: float(value[label]) for label in CLASSES}
-    return {label.value: float(value) for label in CLASSES}
 
 
 def sha256_of(path: Path) -> str:

@@ -23,13 +23,16 @@ class ReviewReason(StrEnum):
     ``AUDIT_SAMPLE`` applies to every frame of a random 2% of the files. ``NOT_VALIDATED_ON_VOLUMES`` applies to every
     frame of a file with several frames, because no model was evaluated on volumes.
 
+    ``SEVERAL_CLASSES`` means that the prediction set has several classes, and ``NO_LIKELY_CLASS`` that it is
+    empty. A model without prediction sets gives neither.
+
     The view ``current_prediction`` adds two reasons that the table ``prediction`` does not store. ``MODEL_WITHDRAWN``
     applies while the model is withdrawn. ``SAME_CONTENT_OTHER_PATIENT`` applies to two scans of different patients with
     the same image.
     """
 
-    LOW_CONFIDENCE = "low_confidence"
-    NEAR_TIE = "near_tie"
+    SEVERAL_CLASSES = "several_classes"
+    NO_LIKELY_CLASS = "no_likely_class"
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     MODEL_DISAGREEMENT = "model_disagreement"
     AUDIT_SAMPLE = "audit_sample"
@@ -47,6 +50,8 @@ class Prediction:
         margin: the highest probability minus the second highest probability.
         probabilities: one probability per class, in the order of ``CLASSES``.
         activation_map: float16 (S/32, S/32): row, column. Logits of the predicted class. S is the model's image size.
+        prediction_set: the classes that the probabilities do not rule out, in the order of ``CLASSES``. It may be
+            empty. ``None`` if the model has no prediction sets.
         out_of_distribution: distance from the training images. ``None`` if the model has no reference embeddings.
         second: predicted class and confidence of a second model. ``None`` if the run has no second model.
         frame_index: position of the frame in its file, from 0.
@@ -58,6 +63,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     activation_map: NDArray[np.float16]
     review_reasons: tuple[ReviewReason, ...]
+    prediction_set: tuple[TumorClass, ...] | None = None
     out_of_distribution: float | None = None
     second: tuple[TumorClass, float] | None = None
     frame_index: int = 0
@@ -71,14 +77,16 @@ def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | No
     distances = outputs.out_of_distribution
     scores = [None] * len(outputs.probability) if distances is None else distances.tolist()
     others = [None] * len(outputs.probability) if second is None else [_top_class(row) for row in second.probability]
-    frames = zip(outputs.probability.astype(float), outputs.activation_map, scores, others, strict=True)
-    for probability, maps, out_of_distribution, other in frames:
+    thresholds = manifest.prediction_sets
+    sets = [None] * len(outputs.probability) if thresholds is None else thresholds.sets(outputs.probability)
+    frames = zip(outputs.probability.astype(float), outputs.activation_map, sets, scores, others, strict=True)
+    for probability, maps, classes, out_of_distribution, other in frames:
         best = int(probability.argmax())
         confidence = float(probability[best])
         margin = confidence - float(np.delete(probability, best).max())
         reasons = {
-            ReviewReason.LOW_CONFIDENCE: confidence < manifest.low_confidence_below[CLASSES[best]],
-            ReviewReason.NEAR_TIE: margin < manifest.near_tie_below,
+            ReviewReason.SEVERAL_CLASSES: classes is not None and len(classes) > 1,
+            ReviewReason.NO_LIKELY_CLASS: classes is not None and not classes,
             ReviewReason.OUT_OF_DISTRIBUTION: _is_outside(out_of_distribution, manifest),
             ReviewReason.MODEL_DISAGREEMENT: other is not None and other[0] is not CLASSES[best],
         }
@@ -89,6 +97,7 @@ def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | No
             probabilities=tuple(float(p) for p in probability),
             activation_map=maps[..., best].astype(np.float16),
             review_reasons=tuple(reason for reason, applies in reasons.items() if applies),
+            prediction_set=classes,
             out_of_distribution=out_of_distribution,
             second=other,
         )

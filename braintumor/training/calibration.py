@@ -6,31 +6,21 @@ predictions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
-from braintumor.labels import CLASSES
 from braintumor.serving.artifact import REFERENCE
 from braintumor.serving.out_of_distribution import Embeddings, distances, normalized
+from braintumor.serving.prediction_set import SetThresholds
+from braintumor.training.conformal import fit_sets
 
 _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.05, 20.0
-_TARGET_PRECISION = 0.95
-"""Precision, per predicted class, that the predictions above the confidence threshold must reach."""
-_MIN_THRESHOLD, _MAX_THRESHOLD = 0.60, 0.95
-"""Bounds of the confidence threshold. Predictions below the threshold go to the reviewers' worklist.
-
-The upper bound keeps a class that is often wrong from filling the worklist.
-"""
-_MIN_PREDICTIONS = 20
-"""Minimum number of predictions of a class for which its confidence threshold is fitted.
-
-With fewer predictions, the precision of the class is not reliable, so its threshold is the lower bound.
-"""
 _IN_DISTRIBUTION_SHARE = 0.995
 """Share of the validation images whose score is not above the out-of-distribution threshold.
 
@@ -44,11 +34,11 @@ class Thresholds:
     """Hold the thresholds of the review reasons, which the manifest stores next to the temperature.
 
     Attributes:
-        low_confidence_below: predicted class -> the confidence below which a prediction is reviewed.
+        prediction_sets: thresholds of the prediction sets. ``None`` if validation has no image of a class.
         out_of_distribution_above: the out-of-distribution score above which a prediction is reviewed.
     """
 
-    low_confidence_below: dict[str, float]
+    prediction_sets: SetThresholds | None
     out_of_distribution_above: float
 
 
@@ -74,9 +64,9 @@ def fit_thresholds(
     *,
     reference: Embeddings,
     embeddings: Embeddings,
-    logits: NDArray[np.float32],
-    temperature: float,
+    probability: NDArray[np.float32],
     labels: NDArray[np.int64],
+    groups: Sequence[str],
 ) -> Thresholds:
     """Return the thresholds fitted on the V validation images, and write ``reference.npy`` into ``folder``.
 
@@ -84,39 +74,15 @@ def fit_thresholds(
         folder: the model folder.
         reference: embeddings (M, d) of training images, from the exported graph.
         embeddings: embeddings (V, d) of the validation images, from the exported graph.
-        logits: (V, 4) of the validation images, not divided by ``temperature``.
-        temperature: number by which the graph divides the logits.
+        probability: (V, 4) of the validation images, after temperature scaling.
         labels: (V,) positions in ``CLASSES``.
+        groups: (V,) key of the group of each validation image.
     """
     unit_reference = normalized(reference)
     np.save(folder / REFERENCE, unit_reference, allow_pickle=False)
     return Thresholds(
-        low_confidence_below=_confidence_thresholds(softmax(logits / temperature, axis=1), labels),
+        prediction_sets=fit_sets(probability, labels, groups),
         out_of_distribution_above=float(
             np.quantile(distances(embeddings, unit_reference), _IN_DISTRIBUTION_SHARE, method="higher")
         ),
     )
-
-
-def _confidence_thresholds(probability: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return predicted class -> confidence threshold, from probabilities (N, 4) and labels (N,)."""
-    predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)
-    is_correct = predicted == labels
-    masks = {label.value: predicted == label.position for label in CLASSES}
-    return {label: _confidence_threshold(confidence[mask], is_correct[mask]) for label, mask in masks.items()}
-
-
-def _confidence_threshold(confidence: NDArray[np.float32], is_correct: NDArray[np.bool_]) -> float:
-    """Return the lowest threshold above which the predictions reach the target precision, within the bounds.
-
-    Args:
-        confidence: (N,) of all predictions of one class.
-        is_correct: (N,) for the same predictions.
-    """
-    if len(confidence) < _MIN_PREDICTIONS:
-        return _MIN_THRESHOLD
-    descending = np.argsort(-confidence, kind="stable")
-    precision = is_correct[descending].cumsum() / np.arange(1, len(confidence) + 1)
-    precise = np.flatnonzero(precision >= _TARGET_PRECISION)
-    lowest = float(confidence[descending[precise[-1]]]) if len(precise) else _MAX_THRESHOLD
-    return min(max(lowest, _MIN_THRESHOLD), _MAX_THRESHOLD)

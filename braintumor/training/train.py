@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.splits.split import Split
@@ -40,7 +41,6 @@ from braintumor.training.recipe import FineTuning, Recipe
 _log = logging.getLogger(__name__)
 HISTORY = "history.csv"
 _PROBES = 8
-_NEAR_TIE_BELOW = 0.10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +233,9 @@ class _Training:
             folder,
             reference=as_served(backend, self._training.frames[kept], stage.training_features[kept]),
             embeddings=as_served(backend, validation.frames, stage.validation_features),
-            logits=logits,
-            temperature=temperature,
+            probability=softmax(logits / temperature, axis=1),
             labels=validation.labels,
+            groups=validation.groups,
         )
         manifest = _manifest(
             self._recipe, classifier, folder, thresholds, temperature=temperature, snapshot_id=snapshot_id
@@ -265,9 +265,8 @@ def _manifest(
         classes=CLASSES,
         count_parameter=classifier.count_parameter,
         temperature=temperature,
-        low_confidence_below=thresholds.low_confidence_below,
-        near_tie_below=_NEAR_TIE_BELOW,
         out_of_distribution_above=thresholds.out_of_distribution_above,
+        prediction_sets=thresholds.prediction_sets,
         sha256s={name: sha256_of(folder / name) for name in (GRAPH, GRAPH_WEIGHTS, REFERENCE, KERAS_WEIGHTS, HISTORY)},
     )
 

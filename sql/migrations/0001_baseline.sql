@@ -212,11 +212,10 @@ create table model_version (
     artifact_uri               text not null,
     artifact_sha256s           jsonb not null,
     temperature                double precision not null check (temperature > 0),
-    low_confidence_below       jsonb not null,
-    near_tie_below             double precision not null,
     created_at                 timestamptz not null default now(),
     parent_model_version_id    bigint references model_version,
     out_of_distribution_above  double precision,
+    prediction_sets            jsonb,
     unique (training_run_id, precision)
 );
 comment on table model_version is 'One row per immutable trained artifact.';
@@ -231,14 +230,15 @@ comment on column model_version.count_parameter is 'Weights of the whole network
 comment on column model_version.artifact_uri is 'S3 prefix of the model files.';
 comment on column model_version.artifact_sha256s is 'File name -> sha256. Each file is verified before it is loaded.';
 comment on column model_version.temperature is 'Divisor of the logits before the softmax.';
-comment on column model_version.low_confidence_below is
-    'Class -> confidence threshold. A prediction of the class below it has the review reason low_confidence.';
-comment on column model_version.near_tie_below is 'Margin below which a prediction has the review reason near_tie.';
 comment on column model_version.created_at is 'Time when the model was registered.';
 comment on column model_version.parent_model_version_id is
-    'The fp32 version of an int8 export; null for a trained model.';
+    'The fp32 version of an int8 export, or the model that was recalibrated; null for a trained model.';
 comment on column model_version.out_of_distribution_above is
     'Scores above it have the review reason out_of_distribution; null if the model has no reference embeddings.';
+comment on column model_version.prediction_sets is
+    'Thresholds of the prediction sets: coverage (the target for each class in new groups), lowest_probability (class '
+    '-> lowest probability with which a set contains the class), count_group (class -> groups of the fit) and '
+    'fitted_on (validation or audit sample); null if the model has no prediction sets.';
 
 -- Evaluation ----------------------------------------------------------------------------------------------------------
 
@@ -807,6 +807,7 @@ create table prediction (
     probability_meningioma  real not null,
     probability_normal      real not null,
     probability_pituitary   real not null,
+    prediction_set          tumor_class[],
     review_reasons          text[] not null,
     activation_map          bytea not null,
     engine                  text not null,
@@ -820,8 +821,8 @@ create table prediction (
         case
             when 'out_of_distribution' = any(review_reasons) then 3
             when 'model_disagreement' = any(review_reasons) then 5
-            when 'near_tie' = any(review_reasons) then 6
-            when 'low_confidence' = any(review_reasons) then 7
+            when 'several_classes' = any(review_reasons) then 6
+            when 'no_likely_class' = any(review_reasons) then 7
             when predicted_class <> 'normal' then 8
             else 9
         end) stored,
@@ -845,6 +846,10 @@ comment on column prediction.probability_meningioma is 'Probability of meningiom
 comment on column prediction.probability_normal is
     'Probability of none of the three tumors, after temperature scaling.';
 comment on column prediction.probability_pituitary is 'Probability of pituitary tumor, after temperature scaling.';
+comment on column prediction.prediction_set is
+    'Classes that the probabilities do not rule out, in the order of the type; {} if all are ruled out; null if the '
+    'model has no prediction sets. For a new patient of any class, the set contains this class with the probability '
+    'model_version.prediction_sets -> coverage. A set of one class is predicted_class.';
 comment on column prediction.review_reasons is 'Reasons for a review, as written at scoring; empty without one.';
 comment on column prediction.activation_map is
     'Class activation map of the predicted class: square, row-major float16 (little endian), logits.';
@@ -861,8 +866,8 @@ comment on column prediction.second_confidence is 'Probability of second_class b
 comment on column prediction.copied_from_scan_id is
     'Scan with the same bytes whose prediction was copied; null if the model ran on this scan.';
 comment on column prediction.risk_rank is
-    'Rank on the worklist at scoring, lowest first: out_of_distribution 3, model_disagreement 5, near_tie 6, '
-    'low_confidence 7, another tumor 8, another normal 9. review_worklist.risk_rank adds 1, 2 and 4.';
+    'Rank on the worklist at scoring, lowest first: out_of_distribution 3, model_disagreement 5, '
+    'several_classes 6, no_likely_class 7, another tumor 8, another normal 9. review_worklist.risk_rank adds 1, 2 and 4.';
 comment on column prediction.is_settled is
     'Whether reviewers have settled the frame, by frame_consensus. Triggers on review and review_retraction maintain '
     'it, so that the worklist index has only open frames.';

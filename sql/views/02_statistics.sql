@@ -69,7 +69,7 @@ comment on function likeliest_class(double precision, double precision, double p
     'Class of the highest of four probabilities, the first on a tie.';
 
 -- distinct_reasons(reasons_by_frame): the distinct review reasons of many frames, sorted. The argument is a JSON array of arrays.
--- Example: select distinct_reasons('[["near_tie"], [], ["near_tie", "audit_sample"]]').
+-- Example: select distinct_reasons('[["several_classes"], [], ["several_classes", "audit_sample"]]').
 create function distinct_reasons(reasons_by_frame jsonb) returns text[] language sql immutable parallel safe as $$
     select array(
         select distinct reason

@@ -38,6 +38,7 @@ select
     prediction.probability_meningioma,
     prediction.probability_normal,
     prediction.probability_pituitary,
+    prediction.prediction_set,
     prediction.out_of_distribution,
     prediction.second_class,
     prediction.second_confidence,

@@ -8,6 +8,7 @@ select
     prediction.predicted_class,
     prediction.confidence,
     prediction.margin,
+    prediction.prediction_set,
     prediction.review_reasons,
     prediction.copied_from_scan_id,
     scan.content_sha256,

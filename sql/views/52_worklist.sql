@@ -48,7 +48,7 @@ comment on column frame_consensus.last_reviewed_at is 'Time of the newest of the
 -- Order by risk_rank, risk_rank_at_scoring, confidence; 1 is first. Only a review removes a frame, including a predicted normal
 -- ("none of the three tumors"), which ranks last. risk names the rank:
 -- 1 same_content_other_patient, 2 reviewers_disagree, 3 out_of_distribution, 4 model_withdrawn, 5 model_disagreement,
--- 6 near_tie, 7 low_confidence, 8 tumor, 9 normal. worklist_page is faster for the first rows of many.
+-- 6 several_classes, 7 no_likely_class, 8 tumor, 9 normal. worklist_page is faster for the first rows of many.
 create view review_worklist as
 select
     current_prediction.scan_id,
@@ -59,7 +59,7 @@ select
     current_prediction.risk_rank_at_scoring,
     (array[
         'same_content_other_patient', 'reviewers_disagree', 'out_of_distribution', 'model_withdrawn', 'model_disagreement',
-        'near_tie', 'low_confidence', 'tumor', 'normal'])[ranked.risk_rank] as risk,
+        'several_classes', 'no_likely_class', 'tumor', 'normal'])[ranked.risk_rank] as risk,
     current_prediction.review_reasons,
     current_prediction.is_conflict,
     current_prediction.predicted_class,
@@ -69,6 +69,7 @@ select
     current_prediction.probability_meningioma,
     current_prediction.probability_normal,
     current_prediction.probability_pituitary,
+    current_prediction.prediction_set,
     current_prediction.out_of_distribution,
     current_prediction.second_class,
     current_prediction.second_confidence,
@@ -95,7 +96,7 @@ comment on view review_worklist is
     'for diagnosis. Example: which frame is reviewed next?';
 comment on column review_worklist.risk_rank is
     '1 same_content_other_patient, 2 reviewers_disagree, 3 out_of_distribution, 4 model_withdrawn, 5 '
-    'model_disagreement, 6 near_tie, 7 low_confidence, 8 tumor, 9 normal.';
+    'model_disagreement, 6 several_classes, 7 no_likely_class, 8 tumor, 9 normal.';
 comment on column review_worklist.risk_rank_at_scoring is
     'Like risk_rank, by the reasons written at scoring: 3, 5 to 9.';
 comment on column review_worklist.risk is 'Name of the rank.';

@@ -52,8 +52,8 @@ def test_predict_predicts_or_rejects_each_file_without_servers(
     done = run_braintumor(Settings(), "predict", str(good), str(text), "--model", str(tiny_model_folder), "--json")
     prediction, rejection = json.loads(done.stdout)
     assert set(prediction) == {
-        "path", "predicted_class", "confidence", "probabilities", "model_version", "out_of_distribution",
-        "review_reasons",
+        "path", "predicted_class", "confidence", "probabilities", "prediction_set", "model_version",
+        "out_of_distribution", "review_reasons",
     }  # fmt: skip
     assert 0 <= prediction["out_of_distribution"] < 1
     assert list(prediction["probabilities"]) == ["glioma", "meningioma", "normal", "pituitary"]

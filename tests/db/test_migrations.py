@@ -73,8 +73,8 @@ insert into training_run (run_key, recipe_name, recipe, snapshot_id, initializat
                           library_versions, device, seconds)
 values ('r', 'vgg16', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
 insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-    count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
-values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0);
+    count_parameter, artifact_uri, artifact_sha256s, temperature)
+values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1);
 insert into scoring_run (run_key, scans_uri, model_version_id, engine, state, count_seen, planned_at)
 values
     ('first', 's3://b/scans/', 1, 'openvino-cpu', 'balanced', 4, now()),

@@ -192,8 +192,6 @@ def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
         classes=CLASSES,
         count_parameter=8,
         temperature=2.0,
-        low_confidence_below=dict.fromkeys(CLASSES, 0.6),
-        near_tie_below=0.1,
         sha256s={name: sha256_of(folder / name) for name in (GRAPH, GRAPH_WEIGHTS)},
     )
     manifest.write(folder)

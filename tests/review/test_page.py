@@ -50,7 +50,7 @@ def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, i
 
 def test_riskiest_scans_wait_first_until_they_are_reviewed(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}', predicted_class = 'normal', confidence = 0.99")
-    change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 3")
+    change(night, "update prediction set review_reasons = '{several_classes}' where scan_id = 3")
     change(night, "update prediction set review_reasons = '{out_of_distribution}' where scan_id = 5")
     change(night, "update prediction set predicted_class = 'glioma' where scan_id = 2")
     assert waiting(engine) == [5, 3, 2, 1, 6], "each scan once, and none of the audit sample"
@@ -62,7 +62,7 @@ def test_riskiest_scans_wait_first_until_they_are_reviewed(night: Settings, engi
 
 
 def test_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine) -> None:
-    change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 6 and frame_index = 5")
+    change(night, "update prediction set review_reasons = '{several_classes}' where scan_id = 6 and frame_index = 5")
     change(night, "update prediction set review_reasons = '{}' where scan_id = 6 and frame_index <> 5")
     (volume,) = (each for each in list_worklist(engine, Filters(), person="ann") if each.scan_id == 6)
     assert volume.frame_index == 5
@@ -79,13 +79,14 @@ def test_neighboring_slices_belong_to_the_series(night: Settings, engine: Engine
 def test_filters_return_only_matching_scans(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}', predicted_class = 'normal'")
     change(
-        night, "update prediction set predicted_class = 'pituitary', review_reasons = '{near_tie}' where scan_id = 2"
+        night,
+        "update prediction set predicted_class = 'pituitary', review_reasons = '{several_classes}' where scan_id = 2",
     )
     change(night, "update prediction set scored_at = '2026-03-01 23:30+00' where scan_id = 3")
     choices = list_choices(engine)
     assert date(2026, 3, 1) in choices.days
     assert waiting(engine, Filters(predicted_class=TumorClass.PITUITARY)) == [2]
-    assert waiting(engine, Filters(reason=ReviewReason.NEAR_TIE)) == [2]
+    assert waiting(engine, Filters(reason=ReviewReason.SEVERAL_CLASSES)) == [2]
     assert waiting(engine, Filters(day=date(2026, 3, 1))) == [3]
     assert len(waiting(engine, Filters(model=choices.models[0]))) == 5
     assert waiting(engine, Filters(model="unknown")) == []

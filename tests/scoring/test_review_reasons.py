@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from sqlalchemy import Engine
 from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.evaluation.gate.artifact_checks import verify_model
+from braintumor.labels import CLASSES
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import model_versions
 from braintumor.rescoring.job import rescore
@@ -25,7 +28,8 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.scored_scans import newest_scored
 from braintumor.serving.audit_sample import is_audited
-from tests.evaluation.mutants import register
+from braintumor.serving.prediction_set import SetThresholds
+from tests.evaluation.mutants import register, rewrite
 from tests.images import png
 from tests.models import add_model, of_before, promote
 from tests.sql import rows
@@ -107,3 +111,33 @@ def test_model_without_ood_reference_scores_a_run(
     run_scoring_job(settings, run_key="night")
     ((reasons, score),) = reasons_and_scores(settings).values()
     assert score is None and "out_of_distribution" not in reasons
+
+
+SEVERAL = ((0, 0, 2, 2), ["glioma", "meningioma"], ["several_classes"], 6)
+EMPTY = ((2, 2, 2, 2), [], ["no_likely_class"], 7)
+
+
+@pytest.mark.parametrize("case", [SEVERAL, EMPTY], ids=["several", "empty"])
+def test_prediction_set_is_stored_and_copied_to_a_duplicate(
+    settings: Settings, put: Put, tiny_model_folder: Path, tmp_path: Path, case: Any
+) -> None:
+    lowest, classes, reasons, rank = case
+    folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "sets"))
+    thresholds = dict(zip(CLASSES, lowest, strict=True))
+    sets = SetThresholds(coverage=0.95, lowest_probability=thresholds, count_group=dict.fromkeys(CLASSES, 40))
+    rewrite(folder, prediction_sets=asdict(sets))
+    register(settings, folder)
+    promote(settings, "mutant")
+    for name in ("once.png", "again.png"):
+        put(name, drawn(False))
+    run_scoring_job(settings, run_key="night")
+    found = rows(
+        settings,
+        """
+        select prediction_set::text[], predicted_class::text, review_reasons, risk_rank, copied_from_scan_id is null
+        from prediction order by scan_id""",
+    )
+    assert [is_first for *_, is_first in found] == [True, False]
+    for of_frame, predicted, found_reasons, found_rank, _ in found:
+        assert set(of_frame) == set(classes) | ({predicted} if classes else set())
+        assert found_reasons == reasons and found_rank == rank

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from braintumor.errors import ModelIntegrityError
+from braintumor.labels import CLASSES, TumorClass
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.backend import LoadedModel, Outputs
 from braintumor.serving.prediction import ReviewReason, to_predictions
+from braintumor.serving.prediction_set import SetThresholds
 
 
 @pytest.fixture
@@ -68,22 +71,33 @@ def test_frames_of_wrong_size_are_refused(tiny_model_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "reasons"),
+    ("probability", "classes", "reasons"),
     [
-        ([0.97, 0.01, 0.01, 0.01], ()),
-        ([0.55, 0.25, 0.10, 0.10], (ReviewReason.LOW_CONFIDENCE,)),
-        ([0.48, 0.47, 0.03, 0.02], (ReviewReason.LOW_CONFIDENCE, ReviewReason.NEAR_TIE)),
+        ([0.97, 0.01, 0.01, 0.01], CLASSES[:1], ()),
+        ([0.55, 0.25, 0.10, 0.10], (), (ReviewReason.NO_LIKELY_CLASS,)),
+        ([0.62, 0.36, 0.01, 0.01], CLASSES[:2], (ReviewReason.SEVERAL_CLASSES,)),
+        ([0.55, 0.40, 0.03, 0.02], CLASSES[:2], (ReviewReason.SEVERAL_CLASSES,)),
     ],
+    ids=["one class", "none", "two", "the predicted class joins another"],
 )
 def test_doubtful_predictions_have_review_reasons(
-    tiny_model_folder: Path, probability: list[float], reasons: tuple[ReviewReason, ...]
+    tiny_model_folder: Path,
+    probability: list[float],
+    classes: tuple[TumorClass, ...],
+    reasons: tuple[ReviewReason, ...],
 ) -> None:
+    thresholds = SetThresholds(
+        coverage=0.95,
+        lowest_probability=dict(zip(CLASSES, (0.6, 0.3, 0.5, 0.5), strict=True)),
+        count_group=dict.fromkeys(CLASSES, 40),
+    )
+    manifest = replace(Manifest.read(tiny_model_folder), prediction_sets=thresholds)
     outputs = Outputs(
         probability=np.array([probability], np.float32),
         activation_map=np.arange(16, dtype=np.float32).reshape(1, 2, 2, 4),
         embedding=np.zeros((1, 3), np.float32),
     )
-    (prediction,) = to_predictions(outputs, Manifest.read(tiny_model_folder))
-    assert prediction.review_reasons == reasons
+    (prediction,) = to_predictions(outputs, manifest)
+    assert prediction.prediction_set == classes and prediction.review_reasons == reasons
     assert prediction.margin == pytest.approx(probability[0] - probability[1])
     np.testing.assert_array_equal(prediction.activation_map, [[0, 4], [8, 12]])

@@ -77,11 +77,10 @@ def test_reference_is_embeddings_of_training_images(tiny_model_folder: Path) -> 
 def test_model_folder_without_reference_predicts_no_ood_score(folder: Path) -> None:
     of_before(folder)
     model = LoadedModel.load(folder)
-    assert model.manifest.low_confidence_below == dict.fromkeys(CLASSES, 0.6)
-    assert model.manifest.out_of_distribution_above is None
+    assert model.manifest.prediction_sets is None and model.manifest.out_of_distribution_above is None
     (prediction,) = to_predictions(model.predict(noise(1)), model.manifest)
-    assert prediction.out_of_distribution is None
-    assert ReviewReason.OUT_OF_DISTRIBUTION not in prediction.review_reasons
+    assert prediction.out_of_distribution is None and prediction.prediction_set is None
+    assert prediction.review_reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -127,9 +126,10 @@ def test_missing_reference_or_lone_threshold_is_refused(folder: Path) -> None:
 
 
 def test_threshold_without_a_class_is_named(folder: Path) -> None:
+    values = dict.fromkeys(CLASSES[:3], 1)
+    sets = {"coverage": 0.95, "lowest_probability": values, "count_group": values, "fitted_on": "validation"}
     manifest = json.loads((folder / MANIFEST).read_text())
-    del manifest["low_confidence_below"]["pituitary"]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "prediction_sets": sets}))
     with pytest.raises(ModelIntegrityError, match="pituitary"):
         Manifest.read(folder)
 

@@ -49,7 +49,7 @@ def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
         write_night(settings)
         change(
             settings,
-            "update prediction set review_reasons = case scan_id when 1 then '{near_tie}'::text[] else '{}' end",
+            "update prediction set review_reasons = case scan_id when 1 then '{several_classes}'::text[] else '{}' end",
         )
         change(settings, f"update scan set audit_probability = case scan_id when {AUDITED} then 0.02 end")
         yield stack

@@ -10,8 +10,8 @@ insert into training_run (run_key, recipe_name, recipe, snapshot_id, initializat
                           library_versions, device, seconds)
 select 'r', name, '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1 from (values ('old'), ('new')) as made (name);
 insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-    artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
-select recipe_name, training_run_id, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0
+    artifact_uri, artifact_sha256s, temperature)
+select recipe_name, training_run_id, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1
 from training_run order by training_run_id;
 insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low, accuracy_high,
     macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss)
@@ -60,26 +60,31 @@ insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version
 select 2, scan_id, 0, 1, 'rescored', monday - interval '6 days' from clock cross join generate_series(1, 3) as scan_id;
 
 insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence, margin,
-    probability_glioma, probability_meningioma, probability_normal, probability_pituitary, out_of_distribution,
-    second_class, second_confidence, review_reasons, activation_map, engine, preprocessing, scored_at)
+    probability_glioma, probability_meningioma, probability_normal, probability_pituitary, prediction_set,
+    out_of_distribution, second_class, second_confidence, review_reasons, activation_map, engine, preprocessing, scored_at)
 select
     scan, frame, model_version_id, run, class::tumor_class, sure, sure - (1 - sure) / 3,
     case class when 'glioma' then sure else (1 - sure) / 3 end, case class when 'meningioma' then sure else (1 - sure) / 3 end,
     case class when 'normal' then sure else (1 - sure) / 3 end, case class when 'pituitary' then sure else (1 - sure) / 3 end,
+    case
+        when reasons ? 'no_likely_class' then '{}'
+        when reasons ? 'several_classes' then '{glioma,pituitary}'
+        else array[class]
+    end::tumor_class[],
     case when reasons ? 'out_of_distribution' then 0.8 else 0.1 end,
     case when reasons ? 'model_disagreement' then 'normal' end::tumor_class,
     case when reasons ? 'model_disagreement' then 0.6 end,
     array(select jsonb_array_elements_text(reasons)), '', 'openvino-cpu', 'p', started_at
 from (values
     (1, 0, 1, 'glioma', 0.95, '[]'::jsonb),
-    (2, 0, 1, 'normal', 0.55, '["low_confidence"]'),
+    (2, 0, 1, 'normal', 0.55, '["no_likely_class"]'),
     (3, 0, 1, 'meningioma', 0.9, '[]'),
     (4, 0, 1, 'normal', 0.99, '["audit_sample"]'),
     (1, 0, 2, 'glioma', 0.91, '[]'),
     (2, 0, 2, 'meningioma', 0.8, '[]'),
-    (3, 0, 2, 'pituitary', 0.7, '["near_tie"]'),
+    (3, 0, 2, 'pituitary', 0.7, '["several_classes"]'),
     (5, 0, 3, 'glioma', 0.97, '["audit_sample"]'),
-    (6, 0, 3, 'glioma', 0.62, '["near_tie", "model_disagreement"]'),
+    (6, 0, 3, 'glioma', 0.62, '["several_classes", "model_disagreement"]'),
     (7, 0, 3, 'normal', 0.98, '["audit_sample"]'),
     (8, 0, 3, 'normal', 0.9, '["out_of_distribution"]'),
     (9, 0, 3, 'normal', 0.9, '["not_validated_on_volumes"]'),

@@ -101,7 +101,7 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
         (10, 0, "same_content_other_patient", "pituitary", 0.88, DUPLICATE_REASONS[1:]),
         (9, 2, "same_content_other_patient", "normal", 0.8, DUPLICATE_REASONS),
         (9, 0, "same_content_other_patient", "normal", 0.9, DUPLICATE_REASONS),
-        (3, 0, "reviewers_disagree", "pituitary", 0.7, ["near_tie"]),
+        (3, 0, "reviewers_disagree", "pituitary", 0.7, ["several_classes"]),
         (8, 0, "out_of_distribution", "normal", 0.9, ["out_of_distribution"]),
         (1, 0, "tumor", "glioma", 0.91, []),
     ],

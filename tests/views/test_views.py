@@ -134,8 +134,8 @@ def test_a_new_prediction_does_not_reopen_a_settled_frame(world: Settings) -> No
         world,
         """
         insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
-        select 'newer', training_run_id, 'vgg16', 'int8', 64, 'p', 1, 's3://b/n/', '{}', 1, '{}', 0
+            count_parameter, artifact_uri, artifact_sha256s, temperature)
+        select 'newer', training_run_id, 'vgg16', 'int8', 64, 'p', 1, 's3://b/n/', '{}', 1
         from model_version where model_name = 'new';
         insert into scoring_run (run_key, kind, model_version_id, engine) values ('again', 'rescore', 3, 'none');
         insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence,
@@ -358,11 +358,11 @@ def test_a_rescore_reuses_an_earlier_prediction_of_its_model(world: Settings) ->
 
 
 def test_reasons_of_a_scan_are_those_of_its_current_frames(world: Settings) -> None:
-    """Scan 2 had low_confidence only in its first prediction. Scan 9 has three frames and an image of two patients."""
+    """Scan 2 had no_likely_class only in its first prediction. Scan 9 has three frames and an image of two patients."""
     sql = "select scan_id, review_reasons from scan_prediction where scan_id in (2, 3, 9) order by scan_id"
     assert rows(world, sql) == [
         (2, []),
-        (3, ["near_tie"]),
+        (3, ["several_classes"]),
         (9, ["not_validated_on_volumes", "same_content_other_patient"]),
     ]
 

@@ -15,9 +15,15 @@ _COMPARED = (GRAPH, GRAPH_WEIGHTS, REFERENCE)
 
 
 def differs_from_champion(candidate: ModelVersion, champion: ModelVersion) -> RuleOutcome:
-    """Return the outcome of the rule ``differs_from_champion``, from the registered sha256s of both models."""
+    """Return the outcome of the rule ``differs_from_champion``.
+
+    It compares the registered sha256s of both models, and the thresholds of their prediction sets.
+    """
     ours, theirs = candidate.artifact_sha256s, champion.artifact_sha256s
     different = [name for name in _COMPARED if ours.get(name) != theirs.get(name)]
+    if not different and candidate.prediction_sets != champion.prediction_sets:
+        reason = "the thresholds of the prediction sets differ from the champion's"
+        return RuleOutcome(name=DIFFERS_FROM_CHAMPION, passed=True, bound=1, value=1, reason=reason)
     reason = f"{', '.join(different)} and the champion's have different sha256s"
     if not different:
         reason = (

@@ -44,12 +44,14 @@ class ImagePrediction:
         predicted: the predicted class.
         group_key: name of the image's group. Images of one patient and near-duplicates have the same name.
         has_patient: whether the patient is known.
+        probabilities: probability of each class, in the order of ``CLASSES``. Empty if not given.
     """
 
     label: TumorClass
     predicted: TumorClass
     group_key: str
     has_patient: bool = False
+    probabilities: tuple[float, ...] = ()
 
     @property
     def is_correct(self) -> bool:

@@ -14,11 +14,12 @@ from braintumor.db.statements import statement
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.metrics.set_coverage import coverage_of
 from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.report.champion_comparison import compare_with_champion
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
-from braintumor.evaluation.report.tables import similarity_table
+from braintumor.evaluation.report.tables import sets_table, similarity_table
 from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation, load_image_predictions
 from braintumor.registry.model_versions import ModelVersion, training_of
 
@@ -54,6 +55,8 @@ def build_model_report(
     similarity = similarity_table(
         bands, grouped_accuracy=training.grouped_accuracy, random_split_accuracy=training.naive_accuracy
     )
+    thresholds = model.prediction_sets
+    coverages = coverage_of(thresholds, predictions.values()) if thresholds and predictions else ()
     verdict = verdict or newest_verdict(engine, model)
     return ModelReport(
         name=model.model_name,
@@ -82,7 +85,7 @@ def build_model_report(
         uncalibrated_error=diagnostics.uncalibrated_error,
         occlusion=diagnostics.occlusion,
         slices=diagnostics.slices,
-        tables=() if similarity is None else (similarity,),
+        tables=(sets_table(thresholds, coverages), *([] if similarity is None else [similarity])),
         artifact_sha256s=model.artifact_sha256s,
         plots=plots or ModelPlots(),
         **_facts(engine, model),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from braintumor.dataset.images.perceptual_hash import NEAR
 from braintumor.evaluation.metrics.leakage import HASH_BITS, DistanceBand
 from braintumor.evaluation.metrics.occlusion import Occlusion, window_side
+from braintumor.evaluation.metrics.set_coverage import MINIMUM_GROUPS, SetCoverage
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, SliceResult
-from braintumor.evaluation.report.formatting import figure, share
+from braintumor.evaluation.report.formatting import figure, interval, share
 from braintumor.markdown import escaped, table
+from braintumor.serving.prediction_set import SetThresholds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,52 @@ def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTa
         )
         or (("not assessed", "0", "no tumor image classified correctly, or no second place in a frame", ""),),
     )
+
+
+_SETS_NOTE = (
+    "A prediction set has the classes that the probabilities do not rule out: those whose probability is the "
+    "threshold or more. An empty set and a set of several classes are review reasons. The thresholds were fitted on "
+    "{fitted_on} (class-conditional split conformal prediction). Target: for each class, {coverage:.0%} of the images "
+    "of new groups have a set with their class. A group has the images of one patient, or near-duplicates if no "
+    "patient is known. With K groups, the fit guarantees at most K / (K + 1). The coverage counts each group once. It "
+    "is not the target for images unlike those of the fit."
+)
+_NO_SETS = (
+    "The model has no prediction sets, so low probabilities give no review reason. Validation had no image of a class, "
+    "or an earlier version trained the model."
+)
+
+
+def sets_table(thresholds: SetThresholds | None, coverages: Sequence[SetCoverage]) -> ReportTable:
+    """Return the table of the prediction sets: thresholds, and coverage on test, by class.
+
+    ``coverages`` has one item per class. It is empty if there are no thresholds or no test predictions.
+    """
+    columns = (
+        "Class", "Threshold", "Groups of the fit", "Guaranteed", "Test groups", "Coverage on test (95% interval)",
+        "Mean classes in a set", "Sets of one class",
+    )  # fmt: skip
+    rows = () if thresholds is None else tuple(_set_row(thresholds, each) for each in coverages)
+    return ReportTable(
+        title="Prediction sets",
+        note=_NO_SETS if thresholds is None else _SETS_NOTE.format(**asdict(thresholds)),
+        columns=columns,
+        rows=rows or (("not assessed", *[""] * (len(columns) - 1)),),
+    )
+
+
+def _set_row(thresholds: SetThresholds, each: SetCoverage) -> tuple[str, ...]:
+    name = each.label.value
+    coverage = f"not assessed: fewer than {MINIMUM_GROUPS} groups"
+    if each.share is not None and each.interval is not None:
+        coverage = interval(each.share, *each.interval)
+    sizes = (figure(each.mean_size, 2), f"{each.share_one:.1%}") if each.count_group else ("", "")
+    fitted = (
+        figure(thresholds.lowest_probability[name]),
+        str(thresholds.count_group[name]),
+        f"{thresholds.guaranteed(name):.1%}",
+    )
+    return name, *fitted, str(each.count_group), coverage, *sizes
 
 
 DICOM_ATTRIBUTES = {

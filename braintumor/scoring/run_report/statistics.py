@@ -28,7 +28,8 @@ class RunStatistics:
         count_expected: median of the arrivals on earlier days. It is ``None`` if there are too few days.
         is_quiet_weekday: whether nothing arrived on the same weekday of the week before.
         classes: number of frames by predicted class.
-        share_low: share of the frames with low confidence, 0 to 1.
+        share_unclear: share of the frames whose prediction set is empty or has several classes, 0 to 1. ``None``
+            without prediction sets.
         review_reasons: number of frames by review reason.
         rejections: number of scans by rejection reason.
         stage_seconds: seconds by stage of the work, as sums over chunks.
@@ -40,7 +41,7 @@ class RunStatistics:
     is_quiet_weekday: bool
     classes: dict[str, int]
     median_confidence: float | None
-    share_low: float | None
+    share_unclear: float | None
     review_reasons: dict[str, int]
     rejections: dict[str, int]
     stage_seconds: dict[str, float]
@@ -70,7 +71,7 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
             is_quiet_weekday=is_quiet,
             classes=_counts(connection, text(_CLASSES), values),
             median_confidence=confidence.median_confidence,
-            share_low=confidence.share_low,
+            share_unclear=confidence.share_unclear,
             review_reasons=_counts(connection, text(_REASONS), values),
             rejections=_counts(connection, text(_REJECTIONS), values),
             stage_seconds=_counts(connection, text(_STAGES), values),
@@ -97,7 +98,7 @@ def _counts(connection: Connection, sql: TextClause, values: dict[str, Any]) -> 
 _CONFIDENCE = """
     select
         percentile_cont(0.5) within group (order by confidence) as median_confidence,
-        avg(('low_confidence' = any(review_reasons))::integer)::double precision as share_low
+        avg((cardinality(prediction_set) <> 1)::integer)::double precision as share_unclear
     from prediction
     where scoring_run_id = :run"""
 

@@ -112,8 +112,10 @@ def facts(status: RunStatus) -> list[tuple[str, str]]:
         ("Review reasons (frames)", _counted(f.review_reasons)),
         ("Rejections (scans)", _counted(f.rejections)),
     ]
-    if f.median_confidence is not None and f.share_low is not None:
-        lines.append(("Confidence", f"median {f.median_confidence:.3f}, {f.share_low:.1%} low"))
+    if f.median_confidence is not None:
+        lines.append(("Confidence", f"median {f.median_confidence:.3f}"))
+    if f.share_unclear is not None:
+        lines.append(("Prediction sets", f"{f.share_unclear:.1%} empty or with several classes"))
     if f.slowest_stage is not None:
         lines.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
     lines += [(f"Drift from {drift.reference} (n={drift.count_reference})", str(drift)) for drift in f.drifts]

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.frame_arrays import FrameArrays, load_frames
@@ -186,9 +187,9 @@ def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, fo
         folder,
         reference=backend.run(training.frames[spread(training.labels)])["embedding"],
         embeddings=outputs["embedding"],
-        logits=logits,
-        temperature=temperature,
+        probability=softmax(logits / temperature, axis=1),
         labels=validation.labels,
+        groups=validation.groups,
     )
     del backend, outputs  # they hold the file of the graph, which is written again
     _save(graph, folder, temperature=temperature)
@@ -303,7 +304,7 @@ def _manifest(parent: Manifest, folder: Path, thresholds: Thresholds, temperatur
         parent,
         precision=PRECISION,
         temperature=temperature,
-        low_confidence_below=thresholds.low_confidence_below,
         out_of_distribution_above=thresholds.out_of_distribution_above,
+        prediction_sets=thresholds.prediction_sets,
         sha256s={name: sha256_of(folder / name) for name in (GRAPH, GRAPH_WEIGHTS, REFERENCE)},
     )

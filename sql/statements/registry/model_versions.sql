@@ -17,7 +17,8 @@ select
     model_status.has_been_champion,
     model_status.is_override,
     model_status.withdrawn_at,
-    model_status.pruned_at
+    model_status.pruned_at,
+    model_version.prediction_sets
 from model_version
 join training_run using (training_run_id)
 join model_status using (model_version_id)

@@ -8,6 +8,7 @@ select
     prediction.probability_meningioma,
     prediction.probability_normal,
     prediction.probability_pituitary,
+    prediction.prediction_set::text[] as prediction_set,
     prediction.out_of_distribution,
     prediction.review_reasons,
     scan_location.etag,

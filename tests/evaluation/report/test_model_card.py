@@ -2,12 +2,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from braintumor.evaluation.gate.gate import GateRules, judge
 from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.metrics.set_coverage import set_coverage
 from braintumor.evaluation.report.model_card import model_card
 from braintumor.evaluation.report.model_report import ModelReport
+from braintumor.evaluation.report.tables import sets_table
+from braintumor.labels import CLASSES
+from braintumor.serving.prediction_set import SetThresholds
 
 
 def section(card: str, title: str) -> str:
@@ -55,6 +60,24 @@ def test_missing_measurements_are_shown_as_not_measured(report: ModelReport) -> 
     assert "Slices are not assessed" in section(card, "Limits")
     assert "| not assessed | 0 |" in section(card, "Does hiding the marked place change the prediction?")
     assert section(card, "Files").strip() == "Not recorded."
+
+
+def test_the_card_states_target_guarantee_and_coverage_of_sets(report: ModelReport) -> None:
+    thresholds = SetThresholds(
+        coverage=0.95,
+        lowest_probability=dict.fromkeys(CLASSES, 0.3),
+        count_group={**dict.fromkeys(CLASSES, 40), "pituitary": 9},
+    )
+    labels = np.repeat(np.arange(4), (30, 40, 20, 19))
+    inside = np.eye(4, dtype=bool)[labels]
+    inside[:3] = False
+    coverages = set_coverage(inside, labels, [str(image) for image in range(len(labels))])
+    words = section(model_card(replace(report, tables=(sets_table(thresholds, coverages),))), "Prediction sets")
+    assert "for each class, 95% of the images of new groups" in words and "fitted on validation" in words
+    assert "| glioma | 0.300 | 40 | 95.0% | 30 | 0.900 (0.744 to 0.965) | 0.90 | 90.0% |" in words
+    assert "| pituitary | 0.300 | 9 | 90.0% | 19 | not assessed: fewer than 20 groups |" in words
+    without = section(model_card(replace(report, tables=(sets_table(None, ()),))), "Prediction sets")
+    assert "The model has no prediction sets" in without and "| not assessed |" in without
 
 
 def test_every_table_of_the_card_is_well_formed(report: ModelReport) -> None:

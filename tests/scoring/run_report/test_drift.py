@@ -39,8 +39,8 @@ def site(empty_settings: Settings) -> Settings:
                                   library_versions, device, seconds)
         values ('r', 'r', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
         insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
-        values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0);
+            count_parameter, artifact_uri, artifact_sha256s, temperature)
+        values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1);
         insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low,
             accuracy_high, macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss)
         values (1, 's', 'test', 200, 1, 1, 1, 1, 1, 1, 0, 0);
