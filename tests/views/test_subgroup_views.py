@@ -62,11 +62,12 @@ def test_few_scans_are_counted_and_not_assessed(world: Settings) -> None:
     assert rows(world, SUMMARY) == [
         (19, 7, None, 12, None, None, None, None, None, None, 12, None,
          "fewer than 20 scans: not assessed; fewer than 20 predictions: classes not assessed; "
-         "fewer than 100 predictions in one period: drift not assessed; fewer than 20 audited scans: accuracy not assessed")
+         "fewer than 100 predictions in one period: drift not assessed; "
+         "fewer than 20 audited scans: accuracy not assessed")
     ]  # fmt: skip
 
 
-def test_many_scans_have_shares_drift_and_agreement(world: Settings) -> None:
+def test_many_scans_have_shares_drift_and_accuracy(world: Settings) -> None:
     add_scans(world, run=1, gliomas=50, normals=50)
     add_scans(world, run=3, gliomas=90, normals=10, rejected=25)
     change(world, "update prediction set prediction_set = '{glioma,normal}' where scan_id between 3001 and 3025")
