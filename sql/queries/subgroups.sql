@@ -8,7 +8,7 @@ select
     round(normal::numeric, 3) as normal_share,
     round(drift::numeric, 2) as drift,
     count_reviewed,
-    round(agreement::numeric, 3) as agreement,
+    round(live_accuracy::numeric, 3) as live_accuracy,
     not_assessed
 from braintumor.subgroup_summary
 order by attribute, count_scan desc, subgroup;

@@ -25,7 +25,8 @@ comment on column scan_subgroup.subgroup is 'Value of the attribute. For site an
 -- subgroup_summary: one row per attribute and subgroup, over the scoring runs of the last 28 days.
 -- Example: does one scanner have more rejections than the others?
 -- Drift is the population stability index of the predicted classes, against the 28 days before. It has the same least number of
--- predictions as drift_weekly. Agreement is that of blind first reviews of the audit sample, over 90 days.
+-- predictions as drift_weekly. The live accuracy is that of the settled scans of the audit sample, over 90 days, as in live_accuracy:
+-- each scan has the weight 1 / audit_probability.
 create view subgroup_summary as
 with period as (
     select scoring_run_id, started_at > now() - interval '28 days' as is_recent
@@ -65,10 +66,15 @@ histogram as (
     group by attribute, subgroup, is_recent
 ),
 reviewed as (
-    select attribute, subgroup, count(*) as count_reviewed, count(*) filter (where is_agreed) as count_agreed
-    from review_comparison
+    select
+        attribute,
+        subgroup,
+        count(*) as count_reviewed,
+        sum(is_agreed::integer / audit_probability::double precision) / sum(1 / audit_probability::double precision)
+            as live_accuracy
+    from audited_scan
     join scan_subgroup using (scan_id)
-    where sample = 'audit' and is_blind and scored_at > now() - interval '90 days'
+    where outcome = 'settled' and audited_scan.processed_at > now() - interval '90 days'
     group by attribute, subgroup
 )
 select
@@ -86,13 +92,13 @@ select
     case when recent.count_frame >= 100 and before.count_frame >= 100
         then stability_index(before.bins, recent.bins) end as drift,
     coalesce(count_reviewed, 0) as count_reviewed,
-    case when count_reviewed >= 20 then count_agreed::double precision / count_reviewed end as agreement,
+    case when count_reviewed >= 20 then live_accuracy end as live_accuracy,
     concat_ws('; ',
         case when count_scan < 20 then 'fewer than 20 scans: not assessed' end,
         case when coalesce(recent.count_frame, 0) < 20 then 'fewer than 20 predictions: classes not assessed' end,
         case when coalesce(recent.count_frame, 0) < 100 or coalesce(before.count_frame, 0) < 100
             then 'fewer than 100 predictions in one period: drift not assessed' end,
-        case when coalesce(count_reviewed, 0) < 20 then 'fewer than 20 reviews: agreement not assessed' end
+        case when coalesce(count_reviewed, 0) < 20 then 'fewer than 20 audited scans: accuracy not assessed' end
     ) as not_assessed
 from counted
 left join histogram as recent
@@ -128,7 +134,7 @@ comment on column subgroup_summary.drift is
     'Population stability index of the predicted classes against the 28 days before; null below 100 frames in either '
     'period.';
 comment on column subgroup_summary.count_reviewed is
-    'Settled frames of the audit sample with a blind review, over 90 days.';
-comment on column subgroup_summary.agreement is
-    'Share of these frames on which reviewers and model agree; null below 20 frames.';
+    'Scans of the audit sample that blind reviews have settled, of the last 90 days.';
+comment on column subgroup_summary.live_accuracy is
+    'Share of these scans on which reviewers and model agree, weighted by audit_probability; null below 20 scans.';
 comment on column subgroup_summary.not_assessed is 'Which values are not assessed, and why; empty if all are.';

@@ -23,7 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
 NAMES = [query.name for query in saved_queries.queries()]
 NOT_ASSESSED = (
     "fewer than 20 scans: not assessed; fewer than 20 predictions: classes not assessed; fewer than 100 predictions in "
-    "one period: drift not assessed; fewer than 20 reviews: agreement not assessed"
+    "one period: drift not assessed; fewer than 20 audited scans: accuracy not assessed"
 )
 DUPLICATE_REASONS = ["not_validated_on_volumes", "same_content_other_patient"]
 

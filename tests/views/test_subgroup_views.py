@@ -11,7 +11,7 @@ from tests.sql import change, rows
 
 SUMMARY = """
     select count_scan, count_rejected, rejected_share, count_frame, glioma, meningioma, normal, pituitary,
-        mean_set_size, drift, count_reviewed, agreement, not_assessed
+        mean_set_size, drift, count_reviewed, live_accuracy, not_assessed
     from subgroup_summary where attribute = 'sex' and subgroup = 'F'"""
 
 
@@ -31,10 +31,11 @@ def add_scans(settings: Settings, *, run: int, gliomas: int, normals: int, rejec
             ) as labels
         ),
         made as (
-            insert into scan (scan_id, state, scoring_run_id, size_bytes, arrived_at, sex, audit_probability)
+            insert into scan (scan_id, state, scoring_run_id, size_bytes, arrived_at, processed_at, sex,
+                              audit_probability)
             overriding system value
             select 1000 * :run + place, case when label is null then 'rejected' else 'scored' end::scan_state, :run, 1,
-                now(), 'F', 0.02
+                now(), now(), 'F', 0.02
             from named
         ),
         answered as (
@@ -61,21 +62,22 @@ def test_few_scans_are_counted_and_not_assessed(world: Settings) -> None:
     assert rows(world, SUMMARY) == [
         (19, 7, None, 12, None, None, None, None, None, None, 12, None,
          "fewer than 20 scans: not assessed; fewer than 20 predictions: classes not assessed; "
-         "fewer than 100 predictions in one period: drift not assessed; fewer than 20 reviews: agreement not assessed")
+         "fewer than 100 predictions in one period: drift not assessed; "
+         "fewer than 20 audited scans: accuracy not assessed")
     ]  # fmt: skip
 
 
-def test_many_scans_have_shares_drift_and_agreement(world: Settings) -> None:
+def test_many_scans_have_shares_drift_and_accuracy(world: Settings) -> None:
     add_scans(world, run=1, gliomas=50, normals=50)
     add_scans(world, run=3, gliomas=90, normals=10, rejected=25)
     change(world, "update prediction set prediction_set = '{glioma,normal}' where scan_id between 3001 and 3025")
     change(world, "update prediction set prediction_set = '{glioma}' where scan_id between 3026 and 3050")
     drift = 40 / 101 * (math.log(90.5 / 50.5) - math.log(10.5 / 50.5))  # half a count is added to each class
-    ((*counts, size, index, reviewed, agreement, missing),) = rows(world, SUMMARY)
+    ((*counts, size, index, reviewed, accuracy, missing),) = rows(world, SUMMARY)
     assert counts == [125, 25, 0.2, 100, 0.9, 0, 0.1, 0]
     assert size == 1.5, "of the 50 predictions with a set"
     assert index == pytest.approx(drift)
-    assert (reviewed, agreement, missing) == (200, 0.7, "")
+    assert (reviewed, accuracy, missing) == (200, pytest.approx(0.7), "")
 
 
 def test_old_scans_and_rescores_do_not_count(world: Settings) -> None:
