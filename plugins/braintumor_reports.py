@@ -103,15 +103,17 @@ def of_dag_run(request: Request, dag_id: str, run_id: str) -> Response:
 
 
 @app.get("/docs/{name}.md", dependencies=[_is_signed_in])
-def guide(name: Annotated[str, Path(pattern=r"^[a-z-]+$")]) -> Response:
-    """Show a page of the folder ``docs``, such as the runbook.
+def guide(
+    name: Annotated[str, Path(pattern=r"^[a-z-]+$")], find: Annotated[str, Query(max_length=100)] = ""
+) -> Response:
+    """Show a page of the folder ``docs``, such as the runbook. ``find`` is the text to find in the data dictionary.
 
     Raises:
         HTTPException: the page is not installed (404).
     """
     from braintumor_guides import guide_page
 
-    page = guide_page(name)
+    page = guide_page(name, find=find)
     if page is None:
         raise HTTPException(
             404, f"The file docs/{name}.md is not next to the folder of the plugins. Read it in the repository."

@@ -83,7 +83,9 @@ grant select on
 
 -- Scoring.
 grant select, insert on scan_location to braintumor_scorer;
-grant insert, update on scan, scoring_run, scoring_chunk, rescore, scoring_run_summary to braintumor_scorer;
+grant insert, update on scan, scoring_run, scoring_chunk, rescore, scoring_run_summary, live_accuracy_figure
+    to braintumor_scorer;
+grant select on live_accuracy_figure to braintumor_scorer;  -- on conflict
 grant insert on prediction, rejection, scoring_run_object, scan_outcome, rescore_run, scan_requeue, shadow_prediction
     to braintumor_scorer;
 grant select on page to braintumor_promoter, braintumor_reviewer;  -- which models have an evidence report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,25 @@ def test_runbook_page_has_the_anchor_of_each_alert(monkeypatch: pytest.MonkeyPat
         assert file == "docs/runbook.md", "the route of the reports' app has this path"
         assert f'<h2 id="{anchor}">' in page
     assert guides.guide_page("no-such-page") is None
+
+
+def test_data_dictionary_page_finds_views_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PLUGINS)
+    guides = importlib.import_module("braintumor_guides")
+    page = guides.guide_page("data-dictionary")
+    assert '<input type="search" name="find" value=""' in page
+    assert '<h3 id="current_prediction">' in page and '<h3 id="champion">' in page
+    found = guides.guide_page("data-dictionary", find="CONFIDENCE_INDEX")
+    assert re.findall('<h3 id="(.*?)">', found) == ["drift_weekly"] and 'value="CONFIDENCE_INDEX"' in found
+    none = guides.guide_page("data-dictionary", find='"><script>')
+    assert "0 of " in none and "<script>" not in none and "Show all" in none
+
+
+def test_guide_page_contains_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PLUGINS)
+    guides = importlib.import_module("braintumor_guides")
+    assert 'src="data:image/png;base64,iVBOR' in guides.guide_page("reviewer")
+    assert 'type="search"' not in guides.guide_page("reviewer")
 
 
 def test_both_apps_use_the_exception_handlers() -> None:

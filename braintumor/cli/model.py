@@ -256,7 +256,7 @@ def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     settings = settings_of("trainer")
     show_lines(sys.stderr, "braintumor.training")
     made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss))
-    _evaluate_and_judge(settings, made, run_key, name)
+    _evaluate_and_judge(settings, made, run_key, name, what="in 8 bits")
 
 
 @model.command(epilog="Example: braintumor model recalibrate resnet50-20261123T030000Z-3f2a9c")
@@ -272,20 +272,24 @@ def recalibrate(name: str) -> None:
 
     settings = settings_of("trainer")
     made, run_key = register_recalibrated(settings, name)
-    _evaluate_and_judge(settings, made, run_key, name)
+    _evaluate_and_judge(settings, made, run_key, name, what="with recalibrated prediction sets")
 
 
-def _evaluate_and_judge(settings: Settings, made: ModelVersion, run_key: str, name: str) -> None:
-    """Evaluate a version ``made`` from the model ``name``, and print the gate's verdict on it."""
+def _evaluate_and_judge(settings: Settings, made: ModelVersion, run_key: str, name: str, *, what: str) -> None:
+    """Evaluate the version ``made``, which is the model ``name`` ``what``, and print the gate's verdict on it."""
+    from braintumor.db import database
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model
     from braintumor.evaluation.judge_run import judge_run
+    from braintumor.evaluation.model_history import history_of
 
     evaluate_model(settings, made.model_name, access_key=run_key, progress=partial(click.echo, err=True))
-    verdict = judge_run(settings, run_key)
-    click.echo(verdict["markdown"])
-    if not verdict["is_passed"]:
+    is_passed = judge_run(settings, run_key)["is_passed"]
+    click.echo(f"{made.model_name} is {name} {what}, registered in {made.artifact_uri}")
+    _print_verdict(history_of(database.connect(settings), made).verdicts[-1])
+    if not is_passed:
         raise PromotionError(f"The gate refuses {made.model_name}, for the reasons above. {name} is unchanged.")
+    click.echo(f'\nNothing was promoted. To promote it: braintumor model promote {made.model_name} --reason "..."')
 
 
 def _time(text: str) -> datetime:
@@ -344,7 +348,10 @@ def _print_verdict(judged: RecordedVerdict) -> None:
         click.echo("\n".join(judged.verdict.memory.sentences))
     print_table(
         ["rule", "outcome", "reason"],
-        [[rule.name, "passed" if rule.passed else "FAILED", rule.reason] for rule in judged.verdict.rules],
+        [
+            [rule.name, "passed" if rule.passed else "FAILED", rule.reason]
+            for rule in sorted(judged.verdict.rules, key=lambda rule: rule.passed)
+        ],
     )
 
 

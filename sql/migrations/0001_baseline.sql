@@ -773,7 +773,8 @@ create table scoring_run_summary (
     count_expected  double precision,
     reasons         text[] not null,
     judged_at       timestamptz not null default now(),
-    drift           jsonb not null default '[]'
+    drift           jsonb not null default '[]',
+    drop_evidence   double precision
 );
 comment on table scoring_run_summary is 'One row per scoring run with a run status: its level and the reasons.';
 comment on column scoring_run_summary.scoring_run_id is 'The scoring run.';
@@ -791,6 +792,51 @@ comment on column scoring_run_summary.drift is
     'One object per reference (recent runs of the site, the model''s test split): reference, count_reference, and the '
     'population stability index of_class (recent runs only) and of_confidence. Null means not assessed. Empty if '
     'drift was not computed.';
+comment on column scoring_run_summary.drop_evidence is
+    'Evidence of this year that the live accuracy is too low (largest wealth of bets). 20 or more makes the run amber. '
+    'Null if no audited scan was assessed.';
+
+create table live_accuracy_figure (
+    scoring_run_id   bigint not null references scoring_run,
+    figure           text not null check (figure in ('scan', 'patient', 'predicted class', 'finding')),
+    class            tumor_class,
+    value            double precision,
+    low              double precision,
+    high             double precision,
+    not_assessed     text,
+    count_drawn      integer,
+    count_read       integer,
+    count_settled    integer not null,
+    count_conflict   integer,
+    count_undecided  integer,
+    estimated_at     timestamptz not null default now(),
+    unique nulls not distinct (scoring_run_id, figure, class),
+    check ((value is null) = (not_assessed is not null))
+);
+comment on table live_accuracy_figure is
+    'One row per scoring run and figure of the live accuracy of its model, estimated from the audit sample of the 90 '
+    'days before.';
+comment on column live_accuracy_figure.scoring_run_id is 'The scoring run that made the estimate at its end.';
+comment on column live_accuracy_figure.figure is
+    'scan: share of correct scans. patient: mean of the patients'' shares. predicted class: share of correct scans '
+    'among those predicted as class. finding: share of correct scans among those in which reviewers find class.';
+comment on column live_accuracy_figure.class is 'The class of the figure; null for scan and patient.';
+comment on column live_accuracy_figure.value is
+    'Estimated share of correct predictions, 0 to 1; null if it was not assessed.';
+comment on column live_accuracy_figure.low is 'Lower end of the 95% interval, clustered by patient or scan.';
+comment on column live_accuracy_figure.high is 'Upper end of the 95% interval, clustered by patient or scan.';
+comment on column live_accuracy_figure.not_assessed is 'Reason for having no estimate; null with an estimate.';
+comment on column live_accuracy_figure.count_drawn is
+    'Scans that were drawn into the audit sample; null for a finding, because an unread scan has none.';
+comment on column live_accuracy_figure.count_read is
+    'Of these, scans with a blind review; null for a finding.';
+comment on column live_accuracy_figure.count_settled is
+    'Of these, scans with a finding other than unusable_image. The estimate uses them.';
+comment on column live_accuracy_figure.count_conflict is
+    'Of those read, scans in conflict: blind reviewers disagree and no adjudication decided; null for a finding.';
+comment on column live_accuracy_figure.count_undecided is
+    'Of those read, scans with cannot_tell or unusable_image only; null for a finding.';
+comment on column live_accuracy_figure.estimated_at is 'Time of the estimate.';
 
 -- Predictions ---------------------------------------------------------------------------------------------------------
 

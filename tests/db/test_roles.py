@@ -56,6 +56,7 @@ scan_requeue            siud   si      s        s         s         -        -
 rescore_run             siud   si      s        s         s         -        -
 rescore                 siud   siu     s        s         s         -        -
 scoring_run_summary     siud   siu     s        s         s         -        -
+live_accuracy_figure    siud   siu     -        -         -         -        -
 review_session          siud   -       -        -         si        -        -
 review_session_item     siud   -       -        -         si        -        -
 cross_patient_duplicate siud   -       -        -         -         -        -

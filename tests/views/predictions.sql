@@ -114,3 +114,13 @@ cross join clock
 order by number;
 insert into review_retraction (review_id, retracted_at) select 3, monday - interval '3 days' from clock;
 select mark_cross_patient_duplicates(3);
+
+insert into scoring_run_summary (scoring_run_id, level, count_arrived, reasons, drop_evidence)
+values (1, 'green', 4, '{}', 1), (3, 'green', 7, '{}', 1.5);
+insert into live_accuracy_figure (scoring_run_id, figure, class, value, low, high, not_assessed,
+    count_drawn, count_read, count_settled, count_conflict, count_undecided)
+values
+    (1, 'scan', null, 0.8, 0.7, 0.9, null, 40, 40, 40, 0, 0),
+    (3, 'finding', 'glioma', 0.8, 0.6, 0.9, null, null, null, 25, null, null),
+    (3, 'predicted class', 'glioma', null, null, null, 'few', 9, 9, 9, 0, 0),
+    (3, 'scan', null, 0.9, 0.8, 0.95, null, 60, 55, 50, 3, 2);

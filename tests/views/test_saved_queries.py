@@ -24,19 +24,7 @@ NAMES = [query.name for query in saved_queries.queries()]
 DUPLICATE_REASONS = ["not_validated_on_volumes", "same_content_other_patient"]
 
 RESULTS: dict[str, list[tuple[Any, ...]]] = {
-    "accuracy-by-month": [("old", 1, 1, 0.2065, 1), ("new", 2, 0.5, 0.0945, 0.9055)],
-    "agreement": [
-        ("audit", True, "new", None, 2, 1, 0.0945, 0.9055),
-        ("audit", True, "new", "glioma", 1, 1, 0.2065, 1),
-        ("audit", True, "new", "normal", 1, 0, 0, 0.7935),
-        ("audit", True, "old", None, 1, 1, 0.2065, 1),
-        ("audit", True, "old", "normal", 1, 1, 0.2065, 1),
-        ("worklist", False, "new", None, 1, 0, 0, 0.7935),
-        ("worklist", False, "new", "glioma", 1, 0, 0, 0.7935),
-        ("worklist", False, "old", None, 1, 1, 0.2065, 1),
-        ("worklist", False, "old", "normal", 1, 1, 0.2065, 1),
-    ],
-    "audit-sample": [(3, 3, 3)],
+    "audit-sample": [(1, 1, 1, 0, 0), (2, 2, 2, 0, 0)],
     "class-mix": [
         ("old", "glioma", 1, 0.25),
         ("old", "meningioma", 1, 0.25),
@@ -65,7 +53,11 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
         ("old", "normal", "new", "meningioma", 1),
     ],
     "gliomas-last-week": [(0.6, 1, 1), (0.8, 1, 1), (0.9, 2, 2)],
-    "live-accuracy": [("old", 1, 1, 0.2065, 1, 0.8), ("new", 2, 0.5, 0.0945, 0.9055, 0.9)],
+    "live-accuracy": [
+        ("scan", None, "new", 0.9, 0.8, 0.95, None, 60, 55, 50, 3, 2, 1.5),
+        ("predicted class", "glioma", "new", None, None, None, "few", 9, 9, 9, 0, 0, 1.5),
+        ("finding", "glioma", "new", 0.8, 0.6, 0.9, None, None, None, 25, None, None, 1.5),
+    ],
     "missed-tumors": [(7, 0, "new", 0.98, "glioma", "audit", True)],
     "model-history": [
         ("promote", "old", "eve", "the first", True),
@@ -174,7 +166,7 @@ def test_the_command_prints_tables_csv_and_json(world_to_read: Settings) -> None
 
 def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "first.parquet"
-    printed(world_to_read, "query", "worklist-first", "--parquet", str(file))
+    assert printed(world_to_read, "query", "worklist-first", "--parquet", str(file)) == f"7 rows in {file}\n"
     read = pd.read_parquet(file)
     assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, DUPLICATE_REASONS)
     monkeypatch.setattr(saved_queries, "find_spec", lambda _name: None)
