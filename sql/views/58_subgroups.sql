@@ -16,7 +16,8 @@ cross join lateral (values
 ) as given (attribute, subgroup)
 where scan.state in ('scored', 'rejected') and given.subgroup is not null;
 comment on view scan_subgroup is
-    'One row per processed DICOM scan and attribute of its header. Example: which scans came from a station?';
+    'One row per processed DICOM scan and attribute of its header. Key: scan_id, attribute. Example: which '
+    'scans came from a station?';
 comment on column scan_subgroup.attribute is
     'site, station, manufacturer, device model, field strength, sequence family, age band or sex.';
 comment on column scan_subgroup.subgroup is 'Value of the attribute. For site and station it is a keyed pseudonym.';
@@ -114,8 +115,8 @@ cross join lateral (
     from (select recent.bins, case when recent.count_frame >= 20 then recent.count_frame end as total) as mix
 ) as share;
 comment on view subgroup_summary is
-    'One row per attribute of the DICOM header and subgroup, over the scoring runs of the last 28 days. Example: does '
-    'one scanner have more rejections than the others?';
+    'One row per attribute of the DICOM header and subgroup, over the scoring runs of the last 28 days. Key: attribute, subgroup. '
+    'Example: does one scanner have more rejections than the others?';
 comment on column subgroup_summary.attribute is
     'site, station, manufacturer, device model, field strength, sequence family, age band or sex.';
 comment on column subgroup_summary.subgroup is 'Value of the attribute. For site and station it is a keyed pseudonym.';
