@@ -100,6 +100,7 @@ def _reading(connection: Connection, model_name: str) -> list[tuple[ReadingStep,
     return list(zip(live, compared, strict=True))
 
 
+_SUBGROUPS = "select * from subgroup_summary order by attribute, count_scan desc, subgroup limit 200"
 _TEST_IMAGES = """
     select image_sha256, label <> 'normal' as is_tumor, 1 - probability_normal as tumor_probability
     from test_prediction
@@ -107,7 +108,6 @@ _TEST_IMAGES = """
         select max(evaluation_id)
         from evaluation join model_version using (model_version_id)
         where model_name = :model and split = 'test')"""
-_SUBGROUPS = "select * from subgroup_summary order by attribute, count_scan desc, subgroup limit 200"
 _CHAMPIONS = """
     select model_name, action::text as action, actor, promoted_at
     from promotion

@@ -333,7 +333,7 @@ def test_dashboard_shows_runs_drift_accuracy_and_champions(night: Settings, engi
 
 
 def test_page_names_normal_class_and_hides_buttons_from_viewers(night: Settings, engine: Engine) -> None:
-    change(night, "update prediction set predicted_class = 'normal'")
+    change(night, "update prediction set predicted_class = 'normal', prediction_set = '{normal}'")
     page = page_of(engine, 1)
     assert "Prediction: <em>none of the three tumors</em>" in page
     looking = page_of(engine, 1, Caller(person="viewer", is_reviewer=False, base="/r/"))

@@ -63,7 +63,7 @@ def test_tabs_leave_out_frames_that_are_read_blind(night: Settings, engine: Engi
 
 def test_counts_agree_with_the_filtered_lists(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}'")
-    change(night, "update prediction set review_reasons = '{near_tie}' where scan_id in (1, 2, 6)")
+    change(night, "update prediction set review_reasons = '{no_likely_class}' where scan_id in (1, 2, 6)")
     change(
         night, "update prediction set review_reasons = '{out_of_distribution}' where scan_id = 6 and frame_index > 4"
     )
@@ -71,21 +71,21 @@ def test_counts_agree_with_the_filtered_lists(night: Settings, engine: Engine) -
         add_reviews(night, reviewed, "glioma", "ann")
     add_reviews(night, 3, "normal", "bob")
     for person, conflicts in (("ann", 0), ("eve", 1)):
-        counts = count_waiting(engine, Filters(reason=ReviewReason.NEAR_TIE), person=person)
+        counts = count_waiting(engine, Filters(reason=ReviewReason.NO_LIKELY_CLASS), person=person)
         assert counts.is_complete and counts.count_conflict == conflicts
         assert counts.count_scan == len(list_worklist(engine, Filters(), person=person))
-        assert set(counts.by_reason) == {ReviewReason.NEAR_TIE, ReviewReason.OUT_OF_DISTRIBUTION}
+        assert set(counts.by_reason) == {ReviewReason.NO_LIKELY_CLASS, ReviewReason.OUT_OF_DISTRIBUTION}
         for reason, count in counts.by_reason.items():
             assert len(list_worklist(engine, Filters(reason=reason), person=person)) == count > 0
-    page = worklist_page(engine, Filters(reason=ReviewReason.NEAR_TIE), ANN, number=0)
-    assert 'reason=near_tie" aria-current="true">near tie <b>2</b>' in page
+    page = worklist_page(engine, Filters(reason=ReviewReason.NO_LIKELY_CLASS), ANN, number=0)
+    assert 'reason=no_likely_class" aria-current="true">no likely class <b>2</b>' in page
     assert 'reason=out_of_distribution">out of distribution <b>1</b>' in page
 
 
 def test_worklist_card_counts_slices_from_one(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}'")
     frames = [frame for (frame,) in rows(night, "select frame_index from prediction where scan_id = 6 order by 1")]
-    riskiest = "update prediction set review_reasons = '{near_tie}' where scan_id = 6 and frame_index = :frame"
+    riskiest = "update prediction set review_reasons = '{no_likely_class}' where scan_id = 6 and frame_index = :frame"
     change(night, riskiest, frame=frames[2])
     assert {each.scan_id: each.slice for each in list_worklist(engine, Filters(), person="ann")}[6] == 3
     assert "scan 6, slice 3 ·" in worklist_page(engine, Filters(), ANN, number=0)

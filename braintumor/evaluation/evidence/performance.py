@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from braintumor.dataset.splits.split import Split
 from braintumor.db.statements import statement
-from braintumor.evaluation.evidence.content import estimate, not_assessed, rows, share
+from braintumor.evaluation.evidence.content import estimate, not_assessed, reason_of, rows, share
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
 from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
 from braintumor.evaluation.metrics.set_coverage import coverage_of
@@ -148,31 +148,35 @@ def _clustered(predictions: ImagePredictions) -> dict[str, Any]:
 
 
 def live_accuracy(connection: Connection, model: ModelVersion) -> dict[str, Any]:
-    """Return the section about the accuracy on new scans, from first blind reviews of the audit sample."""
-    (sample,) = rows(connection, statement("evaluation/evidence_live"), model)
-    classes = sample.pop("count_class")
-    found = rows(connection, text(_AGREEMENT), model)
-    if not sample["count_drawn"]:
-        accuracy: dict[str, Any] = not_assessed("no scan that the model scored was drawn into the audit sample")
-    elif not found or found[0]["count_scan"] < MINIMUM_IMAGES:
-        count = found[0]["count_scan"] if found else 0
-        accuracy = not_assessed(f"{count} scans were read blind and settled, {MINIMUM_IMAGES} are required")
-    elif classes == 1:
-        accuracy = not_assessed("the reviewers found one class only")
-    else:
-        (row,) = found
-        accuracy = {
-            "accuracy": estimate(row["agreement"], row["agreement_low"], row["agreement_high"]),
-            "count_frame": row["count_frame"],
-            "count_scan": row["count_scan"],
-            "method": "share of frames on which blind reviewers agree; Wilson interval, frames count as independent",
-        }
-    return {"sample": sample, "accuracy": accuracy}
+    """Return the section about the accuracy on new scans, as stored at the end of the model's newest scoring run."""
+    figures = rows(connection, statement("evaluation/evidence_live"), model)
+    if not figures:
+        missing = not_assessed("no scoring run of the model has stored an estimate")
+        return dict.fromkeys(("accuracy", "sample", "figures"), missing)
+    newest = figures[0]
+    accuracy = _live(newest)
+    return {
+        "accuracy": accuracy
+        if reason_of(accuracy)
+        else {
+            "accuracy": accuracy,
+            "estimated_at": newest["estimated_at"],
+            "evidence_of_a_drop": newest["drop_evidence"],
+            "method": "audit sample of the last 90 days, first blind reviews, each file once, weighted (Hajek, PPI++)",
+        },
+        "sample": {name: newest[name] for name in newest if name.startswith("count_")},
+        "figures": [
+            {"figure": each["figure"], "label": each["label"], "accuracy": _live(each)}
+            | {"count_scan_settled": each["count_settled"]}
+            for each in figures
+        ],
+    }
 
 
-_AGREEMENT = """
-    select agreement, agreement_low, agreement_high, count_frame, count_scan from human_agreement
-    where model_name = :name and sample = 'audit' and is_blind and predicted_class is null"""
+def _live(figure: dict[str, Any]) -> dict[str, Any]:
+    if figure["value"] is None:
+        return not_assessed(figure["not_assessed"])
+    return estimate(figure["value"], figure["low"], figure["high"])
 
 
 def subgroups(connection: Connection, model: ModelVersion) -> dict[str, Any]:

@@ -45,8 +45,8 @@ class Alert(StrEnum):
     TWO_PATIENTS = "two_patients"
     SCANS_WAIT = "scans_wait"
     DRIFT = "drift"
-    ACCURACY_LOW = "accuracy_low"
     SUBGROUP_DEVIATES = "subgroup_deviates"
+    ACCURACY_LOW = "accuracy_low"
     DISK_LOW = "disk_low"
 
 
@@ -124,13 +124,13 @@ def facts(status: RunStatus) -> list[tuple[str, str]]:
         lines.append(("Prediction sets", f"{f.share_unclear:.1%} empty or with several classes"))
     if f.slowest_stage is not None:
         lines.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
+    lines.append(("Subgroups", _deviating(f)))
     lines += [
         (f"Live accuracy per {figure.figure} ({PERIOD_DAYS} days)", f"{figure}; {figure.counts}")
         for figure in f.live_figures
         if figure.label is None
     ]
     lines.append(("Evidence of a drop (this year)", _evidence(f)))
-    lines.append(("Subgroups", _deviating(f)))
     lines += [(f"Drift from {drift.reference} (n={drift.count_reference})", str(drift)) for drift in f.drifts]
     return lines
 
@@ -152,13 +152,13 @@ def _reasons(balance: Balance, statistics: RunStatistics, rules: RunReportRules,
         for drift in statistics.drifts
         if drift.largest > rules.amber_drift
     ]
-    if (statistics.drop_evidence or 0) >= ALARM:
-        message = f"Blind reviewers contradict predictions more often than on test. Evidence: {_evidence(statistics)}."
-        reasons.append(Reason(Level.AMBER, Alert.ACCURACY_LOW, message))
     if statistics.deviations:
         first, *others = statistics.deviations
         more = f" The table shows {len(others)} more." if others else ""
         reasons.append(Reason(Level.AMBER, Alert.SUBGROUP_DEVIATES, f"{first.sentence}{more}"))
+    if (statistics.drop_evidence or 0) >= ALARM:
+        message = f"Blind reviewers contradict predictions more often than on test. Evidence: {_evidence(statistics)}."
+        reasons.append(Reason(Level.AMBER, Alert.ACCURACY_LOW, message))
     return reasons
 
 
@@ -203,16 +203,16 @@ def _arrived(statistics: RunStatistics) -> str:
     return f"expected about {statistics.count_expected:g}, got {statistics.count_arrived}"
 
 
-def _evidence(statistics: RunStatistics) -> str:
-    if statistics.drop_evidence is None:
-        return "not assessed: no audited scan is settled"
-    return f"{statistics.drop_evidence:.1f} (alarm at {ALARM})"
-
-
 def _deviating(statistics: RunStatistics) -> str:
     if statistics.deviations is None:
         return f"not assessed: fewer than {LEAST_PATIENTS} patients in each subgroup or in the others"
     return ", ".join(f"{each.name} deviates" for each in statistics.deviations) or "none deviates"
+
+
+def _evidence(statistics: RunStatistics) -> str:
+    if statistics.drop_evidence is None:
+        return "not assessed: no audited scan is settled"
+    return f"{statistics.drop_evidence:.1f} (alarm at {ALARM})"
 
 
 def _counted(counts: dict[str, int]) -> str:

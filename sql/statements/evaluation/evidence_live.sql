@@ -1,15 +1,7 @@
--- The audit sample of a model: scans drawn at random before the model scored them, and their blind reviews.
+-- The live accuracy of a model at the end of its newest scoring run: per scan first, then per patient and per class.
 select
-    count(*) as count_drawn,
-    count(read.scan_id) as count_read,
-    count(*) filter (where read.is_settled) as count_settled,
-    (
-        select count(distinct finding) from review_comparison
-        where model_version_id = :model and sample = 'audit' and is_blind
-    ) as count_class
-from scan
-join scoring_run using (scoring_run_id)
-left join (
-    select scan_id, bool_or(finding is not null) as is_settled from audit_consensus group by scan_id
-) as read using (scan_id)
-where scan.audit_probability is not null and scoring_run.model_version_id = :model
+    figure, class::text as label, value, low, high, not_assessed, count_drawn, count_read, count_settled, count_conflict,
+    count_undecided, drop_evidence, estimated_at
+from live_accuracy
+where scoring_run_id = (select max(scoring_run_id) from live_accuracy where model_name = :name)
+order by array_position(array['scan', 'patient', 'predicted class', 'finding'], figure), class

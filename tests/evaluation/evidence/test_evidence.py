@@ -49,8 +49,9 @@ def test_evidence_has_verdict_accuracy_alarms_and_decisions(world: Settings, rec
     assert [row["count_image"] for row in evidence["test"]["classes"]] == [60] * 4
     coverage = {row["label"]: row["coverage"]["value"] for row in evidence["test"]["prediction_sets"]}
     assert coverage == pytest.approx({"glioma": 1, "meningioma": 0.8, "normal": 1, "pituitary": 0.8}, abs=0.05)
-    assert evidence["live"]["sample"] == {"count_drawn": 40, "count_read": 40, "count_settled": 40}
-    assert evidence["live"]["accuracy"]["accuracy"]["value"] == pytest.approx(0.9)
+    assert evidence["live"]["sample"]["count_read"] == 40
+    assert evidence["live"]["accuracy"]["accuracy"] == {"value": 0.9, "low": 0.78, "high": 0.96}
+    assert "20 are required" in reason_of(evidence["live"]["figures"][2]["accuracy"])
     female, male = evidence["subgroups"]["test"]
     assert female["accuracy"]["value"] == pytest.approx(100 / 120)
     assert male["accuracy"] == {"not_assessed": "19 images, 20 are required"}
@@ -104,9 +105,8 @@ def test_model_without_data_is_not_assessed_and_has_no_number(world: Settings) -
         ("update snapshot_image set group_key = 'one'", "test.clustered", "1 patients or groups, 20 are required"),
         ("update evaluation_class set support = 0 where label <> 'glioma'", "test.overall", "one class only"),
         ("update evaluation set count_image = 19", "test.overall", "19 test images, 20 are required"),
-        ("update scan set audit_probability = null", "live.accuracy", "drawn into the audit sample"),
-        ("update scan set audit_probability = null where scan_id > 19", "live.accuracy", "19 scans were read blind"),
-        ("update scan set audit_probability = null where scan_id % 2 = 0", "live.accuracy", "one class only"),
+        ("delete from live_accuracy_figure", "live.accuracy", "no scoring run of the model has stored"),
+        ("update live_accuracy_figure set value = null, not_assessed = 'only 3'", "live.accuracy", "only 3"),
     ],
 )
 def test_too_few_data_give_a_reason_instead_of_a_number(

@@ -65,3 +65,9 @@ insert into scoring_run (run_key, kind, model_version_id, engine) values ('resco
 insert into rescore_run (scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
 values (4, false, 'Olga Operator', 'to compare', '{}', 1, 1);
 insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state) values (4, 1, 0, 1, 'refused');
+
+insert into live_accuracy_figure (scoring_run_id, figure, class, value, low, high, count_drawn, count_read, count_settled,
+                                  count_conflict, count_undecided)
+values (3, 'scan', null, 0.9, 0.78, 0.96, 40, 40, 40, 0, 0), (3, 'patient', null, 0.9, 0.77, 0.96, 40, 40, 40, 0, 0);
+insert into live_accuracy_figure (scoring_run_id, figure, class, not_assessed, count_settled)
+values (3, 'finding', 'pituitary', 'only 0 patients or scans have a finding, 20 are required', 0);
