@@ -173,6 +173,8 @@ REPORTS = {
     "/model/vgg16-2026.1/report.html": 503,
     "/model/a%00b/report.html": 422,
     "/model/%0A/model_card.md": 422,
+    "/model/vgg16-2026.1/evidence.html": 503,
+    "/model/a%00b/evidence.json": 422,
     "/compare?model=a&model=b": 503,
     "/compare?model=a": 422,
     "/compare": 422,
@@ -200,8 +202,8 @@ for dependency in (module._may_read, module._may_write):
     free[dependency.dependency] = lambda: None
 free[module._caller] = lambda: Caller(person="ann", is_reviewer=True, base="/")
 reports = braintumor_reports.app
-for dependency in (braintumor_reports._may_read, braintumor_reports._is_signed_in):
-    reports.dependency_overrides[dependency.dependency] = lambda: None
+for name in ("_may_read", "_may_see_production", "_may_see_people", "_is_signed_in"):
+    reports.dependency_overrides[getattr(braintumor_reports, name).dependency] = lambda: None
 urls, reviews, names = json.load(sys.stdin)
 client, other = TestClient(module.app), TestClient(reports)
 got = [client.get(each) for each in urls] + [client.post("/reviews", json=each) for each in reviews]

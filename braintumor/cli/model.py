@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -161,6 +162,54 @@ def card(name: str) -> None:
     settings = settings_of("trainer")
     engine = database.connect(settings)
     click.echo(card_of(engine, ObjectStore.connect(settings), find_model(engine, name)), nl=False)
+
+
+@model.command(epilog="Example: braintumor model evidence resnet50-20261123T030000Z-3f2a9c --intended-use use.txt")
+@model_argument()
+@click.option(
+    "--intended-use",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Text file (UTF-8) with the site's own intended use.",
+)
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), help="Write the files here instead of to S3."
+)
+@as_json
+def evidence(name: str, intended_use: Path | None, folder: Path | None, is_json: bool) -> None:
+    """Write the evidence report of the model NAME, for a change-control board.
+
+    The report is a page and a JSON file, from rows of the database only. It has data, versions, verdict, accuracy,
+    subgroups, alarms and decisions. It states which items of TRIPOD+AI, CLAIM 2024 and a change control plan it fills.
+    """
+    from braintumor.db import database
+    from braintumor.evaluation.evidence.publish import evidence_report, publish_evidence
+    from braintumor.evaluation.report.publish import refresh_reports
+    from braintumor.registry.model_versions import find_model
+    from braintumor.s3 import ObjectStore
+
+    settings = settings_of("trainer")
+    engine = database.connect(settings)
+    found = find_model(engine, name)
+    report = evidence_report(engine, found, site_use=_text_of(intended_use))
+    if folder is None:
+        store = ObjectStore.connect(settings)
+        files = publish_evidence(engine, store, found, report)
+        for problem in refresh_reports(engine, store, [found]):  # the model's report links to it
+            click.echo(problem, err=True)
+    else:
+        files = report.write(folder)
+    if is_json:
+        print_json({"files": files, "json_sha256": report.json_sha256})
+    else:
+        click.echo("\n".join([*files, f"SHA-256 of the JSON file: {report.json_sha256}"]))
+
+
+def _text_of(path: Path | None) -> str:
+    try:
+        return "" if path is None else path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        message = f"{path} cannot be read as UTF-8 text. Give a text file."
+        raise click.BadParameter(message, param_hint="--intended-use") from exc
 
 
 @model.command(epilog="Example: braintumor model verify resnet50-20261123T030000Z-3f2a9c")

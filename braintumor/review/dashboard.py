@@ -54,6 +54,7 @@ class Dashboard:
     live: LiveAccuracy | None
     reading: Sequence[tuple[ReadingStep, ReadingStep | None]]
     champions: Sequence[Any]
+    subgroups: Sequence[Any]
 
 
 def load_dashboard(engine: Engine) -> Dashboard:
@@ -64,6 +65,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         live = load_live_accuracy(connection)
         reading = _reading(connection, live.model_name) if live else []
         champions = connection.execute(text(_CHAMPIONS)).all()
+        subgroups = connection.execute(text(_SUBGROUPS)).all()
     return Dashboard(
         runs=runs[::-1],
         drifts=_drifts(runs[::-1]),
@@ -71,6 +73,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         live=live,
         reading=reading,
         champions=champions,
+        subgroups=subgroups,
     )
 
 
@@ -97,6 +100,7 @@ def _reading(connection: Connection, model_name: str) -> list[tuple[ReadingStep,
     return list(zip(live, compared, strict=True))
 
 
+_SUBGROUPS = "select * from subgroup_summary order by attribute, count_scan desc, subgroup limit 200"
 _TEST_IMAGES = """
     select image_sha256, label <> 'normal' as is_tumor, 1 - probability_normal as tumor_probability
     from test_prediction

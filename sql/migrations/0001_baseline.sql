@@ -658,6 +658,14 @@ create table scan (
     processed_at       timestamptz,
     isolated_attempts  integer not null default 0,
     audit_probability  real check (audit_probability > 0 and audit_probability <= 1),
+    site_pseudonym     text,
+    station_pseudonym  text,
+    manufacturer       text,
+    device_model       text,
+    field_strength     text,
+    sequence_family    text,
+    age_band           text,
+    sex                text,
     foreign key (scoring_run_id, chunk_number) references scoring_chunk
 );
 comment on table scan is 'One row per S3 object version that any run has listed.';
@@ -683,6 +691,17 @@ comment on column scan.isolated_attempts is
     'rejected.';
 comment on column scan.audit_probability is
     'Probability with which the scan was drawn into the audit sample before it was scored; null if it was not drawn.';
+comment on column scan.site_pseudonym is
+    'Keyed pseudonym of the InstitutionName; null without one. This and the next columns are only for DICOM.';
+comment on column scan.station_pseudonym is 'Keyed pseudonym of InstitutionName and StationName; null without a station.';
+comment on column scan.manufacturer is 'Vendor of the scanner, such as siemens or other; null without one.';
+comment on column scan.device_model is
+    'Model of the scanner in small letters; null without one and for a name that could number or name a person.';
+comment on column scan.field_strength is 'Nominal field strength, such as 1.5 T; null if the header has no clear one.';
+comment on column scan.sequence_family is
+    'T1, T1 with contrast, T2, FLAIR or other, by the rule of decision 0049; null if the header states no sequence.';
+comment on column scan.age_band is 'Decade of the patient''s age, such as 40 to 49; the last is 90 and over.';
+comment on column scan.sex is 'M, F or O; null without one.';
 create index scan_pending on scan (scan_id) where state = 'pending';  -- the plan reads only these
 create index scan_by_chunk on scan (scoring_run_id, chunk_number);  -- a worker claims a chunk's scans
 create index scan_by_content on scan (content_sha256) where content_sha256 is not null;  -- duplicates of the same bytes

@@ -36,7 +36,8 @@ begin
             ('review_comparison', 'prediction', 1),
             ('time_to_review', 'prediction', 1),
             ('time_to_review', 'scan', 2),
-            ('prediction_change', 'prediction', 1)
+            ('prediction_change', 'prediction', 1),
+            ('scan_subgroup', 'scan', 1)
         )
         select distinct on (of_view.attrelid, of_view.attnum)
             of_view.attrelid::regclass as relation,

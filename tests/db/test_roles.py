@@ -70,7 +70,7 @@ erasure                 siud   -       -        -         -         -        -
 erased_subject          siud   s       s        -         -         -        s
 erased_content          siud   s       s        -         -         -        si
 erasure_object          siud   -       -        -         -         -        sid
-page                    siud   si      si       -         -         -        s
+page                    siud   si      si       s         s         -        s
 page_scan               siud   si      si       -         -         -        -
 page_image              siud   si      si       -         -         -        -
 erasure_run             siud   -       -        -         -         -        -

@@ -117,6 +117,21 @@ def test_later_file_of_erased_person_is_rejected(
     assert rows(scored, "select count(*) from scan where patient_pseudonym = :ann", ann=ann) == [(0,)]
 
 
+def test_erasure_deletes_rejected_scans_with_their_attributes(
+    stack: Stack, scored: Settings, put: Callable[[str, bytes], None], files: list[bytes]
+) -> None:
+    put("scans/rejected.dcm", changed(files[2], BurnedInAnnotation="YES", ManufacturerModelName="Skyra"))
+    put("scans/ben-rejected.dcm", changed(files[3], BurnedInAnnotation="YES"))
+    run_scoring_job(scored, run_key="next")
+    ((ann,),) = rows(scored, "select patient_pseudonym from scan where device_model = 'skyra' and state = 'rejected'")
+    done = as_eraser(stack, scored, ann)
+    assert (done.counts["scan"], done.counts["rejection"]) == (3, 1)
+    assert rows(scored, "select scan_id, manufacturer from scan order by 1") == [(3, "other"), (4, "other")]
+    put("scans/again.dcm", changed(files[1], BurnedInAnnotation="YES", ManufacturerModelName="Skyra"))
+    run_scoring_job(scored, run_key="last")
+    assert rows(scored, "select count(*) from scan where device_model is not null") == [(0,)]
+
+
 def test_unknown_subject_or_active_run_erases_nothing(stack: Stack, scored: Settings) -> None:
     with pytest.raises(ErasureError, match="No data is stored"):
         as_eraser(stack, scored, "0" * 32)

@@ -333,7 +333,7 @@ def test_dashboard_shows_runs_drift_accuracy_and_champions(night: Settings, engi
 
 
 def test_page_names_normal_class_and_hides_buttons_from_viewers(night: Settings, engine: Engine) -> None:
-    change(night, "update prediction set predicted_class = 'normal'")
+    change(night, "update prediction set predicted_class = 'normal', prediction_set = '{normal}'")
     page = page_of(engine, 1)
     assert "Prediction: <em>none of the three tumors</em>" in page
     looking = page_of(engine, 1, Caller(person="viewer", is_reviewer=False, base="/r/"))
@@ -355,3 +355,11 @@ def _reviewed_long_ago(settings: Settings, *, scan_id: int) -> None:
            values ('long ago', :scan, 0, 1, 'ann', 'glioma', 'risk', false, now() - interval '9 days')""",
         scan=scan_id,
     )
+
+
+def test_dashboard_shows_subgroups_and_what_is_not_assessed(night: Settings, engine: Engine) -> None:
+    assert "No DICOM scan of the last 28 days" in dashboard_page(engine, base="/r/")
+    change(night, "update scan set sex = 'F', station_pseudonym = repeat('ab', 16)")
+    page = dashboard_page(engine, base="/r/")
+    assert '<th scope="row">abababab</th><td class="figure">6</td>' in page and "ab" * 16 not in page
+    assert "Station" in page and "Sex" in page and '<span class="quiet">not assessed</span>' in page

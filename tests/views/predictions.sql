@@ -52,6 +52,8 @@ from (values
 ) as made (number, state, run, frames, format, pixels, study, patient, audit)
 join scoring_run on scoring_run_id = run
 order by number;
+update scan set manufacturer = case when scan_id = 9 then 'siemens' else 'ge' end, device_model = case scan_id when 9 then 'skyra' end
+where format = 'dicom';
 insert into scoring_run_object select scoring_run_id, scan_id, false from scan;
 insert into scan_outcome select scoring_run_id, scan_id, state::text from scan;
 insert into rejection (scan_id, scoring_run_id, reason, detail, rejected_at)

@@ -25,6 +25,7 @@ from braintumor.evaluation.store import load_diagnostics, load_distance_bands, l
 from braintumor.labels import TUMORS, TumorClass
 from braintumor.live_accuracy.reading import median_seconds, steps_on_test
 from braintumor.registry.model_versions import ModelVersion, training_of
+from braintumor.reports.paths import EVIDENCE
 
 _INITIALIZATION = {
     "imagenet": "ImageNet weights",
@@ -144,7 +145,7 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
     with transaction(engine) as connection:
         row = connection.execute(
             statement("evaluation/model_facts"),
-            {"id": model.model_version_id},
+            {"id": model.model_version_id, "evidence": EVIDENCE},
         ).one()
         counts = connection.execute(
             text("""
@@ -157,6 +158,7 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
         per_class[item.split][item.label] = item.n
     return {
         "dataset": row.source_uri,
+        "evidence": EVIDENCE if row.has_evidence else "",
         "images_per_class": per_class,
         "identified": identified_of(row),
         "parameters": row.count_parameter,

@@ -34,3 +34,5 @@ class RunReportRules(RuleFile):
     amber_accuracy_drop: _Positive
     minimum_drift_frames: Whole
     amber_free_disk_gib: Whole
+    amber_subgroup_difference: _Positive
+    subgroup_false_alarms: _Positive

@@ -26,6 +26,7 @@ from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.balance import Balance
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.statistics import RunStatistics, run_statistics
+from braintumor.scoring.run_report.subgroups import LEAST_PATIENTS
 from braintumor.serving.prediction import ReviewReason
 
 RUNBOOK = "docs/runbook.md"
@@ -44,6 +45,7 @@ class Alert(StrEnum):
     TWO_PATIENTS = "two_patients"
     SCANS_WAIT = "scans_wait"
     DRIFT = "drift"
+    SUBGROUP_DEVIATES = "subgroup_deviates"
     ACCURACY_LOW = "accuracy_low"
     DISK_LOW = "disk_low"
 
@@ -122,6 +124,7 @@ def facts(status: RunStatus) -> list[tuple[str, str]]:
         lines.append(("Prediction sets", f"{f.share_unclear:.1%} empty or with several classes"))
     if f.slowest_stage is not None:
         lines.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
+    lines.append(("Subgroups", _deviating(f)))
     lines += [
         (f"Live accuracy per {figure.figure} ({PERIOD_DAYS} days)", f"{figure}; {figure.counts}")
         for figure in f.live_figures
@@ -149,6 +152,10 @@ def _reasons(balance: Balance, statistics: RunStatistics, rules: RunReportRules,
         for drift in statistics.drifts
         if drift.largest > rules.amber_drift
     ]
+    if statistics.deviations:
+        first, *others = statistics.deviations
+        more = f" The table shows {len(others)} more." if others else ""
+        reasons.append(Reason(Level.AMBER, Alert.SUBGROUP_DEVIATES, f"{first.sentence}{more}"))
     if (statistics.drop_evidence or 0) >= ALARM:
         message = f"Blind reviewers contradict predictions more often than on test. Evidence: {_evidence(statistics)}."
         reasons.append(Reason(Level.AMBER, Alert.ACCURACY_LOW, message))
@@ -194,6 +201,12 @@ def _arrived(statistics: RunStatistics) -> str:
     if statistics.count_expected is None:
         return f"got {statistics.count_arrived} (too few days to expect a number)"
     return f"expected about {statistics.count_expected:g}, got {statistics.count_arrived}"
+
+
+def _deviating(statistics: RunStatistics) -> str:
+    if statistics.deviations is None:
+        return f"not assessed: fewer than {LEAST_PATIENTS} patients in each subgroup or in the others"
+    return ", ".join(f"{each.name} deviates" for each in statistics.deviations) or "none deviates"
 
 
 def _evidence(statistics: RunStatistics) -> str:
