@@ -1,105 +1,225 @@
-"""Simulate intervals and alarms of the live accuracy: ``python -m benchmarks.live_accuracy``.
+"""Simulate intervals and alarms of the live accuracy: ``python -m benchmarks.live_accuracy predictions.csv``.
 
-A month has 4,200 scans of patients with one or more scans. The confidences of one patient's scans are alike. The chance
-that a prediction is correct is equal to its confidence, or lower by a shift. Reviewers read a scan with a probability
-of 0.02 (audit sample). They read a scan with a confidence below 0.6 with a probability of 0.5. The seed is fixed.
+``python -m benchmarks.accuracy.predictions`` writes ``predictions.csv``: test predictions of real images with their
+labels. A period has 12,600 scans, 140 in each of 90 nights. The simulation draws all images of a person together, until
+the period is full. The labels are hidden. Reviewers read a scan of the audit sample, which has a share of 0.02. In some
+periods they also read half of the scans with a confidence below 0.6. The seed is fixed.
 """
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.evaluation.metrics.live_accuracy import (
-    Estimate,
-    Floats,
-    ReviewedScans,
-    estimate_accuracy,
-    monitor_wealth,
-)
+from braintumor.evaluation.metrics.classification import wilson_interval
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.live_accuracy.estimate import Confidences, Estimate, Floats, ReviewedScans, estimate_accuracy
+from braintumor.live_accuracy.monitor import ALARM, monitor_wealth
 
-_DRAWS = 1000
-_SCANS = 4200
+Integers = NDArray[np.int64]
+
+_PERIODS = 1000
+_SCANS = 12_600
 _AUDIT, _FLAGGED, _FLAGGED_BELOW = 0.02, 0.5, 0.6
+_ERROR = 0.1
+"""Share of wrong findings of the reviewers in the simulations with reviewers who are 90% accurate."""
+_SHIFTED = (0.06, 0.06, 0.85, 0.03)
+"""Shares of the classes of a ward, in the order of ``CLASSES``."""
 _WEEKLY = 20
 """Number of scans in the audit sample of a week, with 140 scans a night."""
-_ALARM = 20
-"""Wealth of the bet in ``monitor_wealth`` that raises an alarm. At most 5% of years have a false alarm."""
+_BOUNDS = (0.0, 0.01, 0.02)
+"""Values of ``amber_accuracy_drop`` in the run report rules. The packaged value is 0.01."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Hold test predictions: labels and predicted classes (N,) by position, confidences (N,), persons (N,)."""
+
+    labels: Integers
+    predicted: Integers
+    confidence: Floats
+    persons: Integers
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read the file of ``benchmarks.accuracy.predictions``."""
+        with path.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        probabilities = np.array([[float(row[label.value]) for label in CLASSES] for row in rows])
+        return cls(
+            labels=np.array([TumorClass(row["label"]).position for row in rows]),
+            predicted=probabilities.argmax(axis=1),
+            confidence=probabilities.max(axis=1),
+            persons=np.unique([row["person"] for row in rows], return_inverse=True)[1],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """Describe the periods of a simulation.
+
+    Attributes:
+        shares: shares of the classes. ``None`` keeps those of the predictions.
+        with_flagged: whether reviewers also read half of the scans with low confidence.
+        reviewers: ``right``, ``independent`` (their errors are independent of the model's errors) or ``alike`` (their
+            errors are on images on which the model errs, and they name the model's class there).
+    """
+
+    name: str
+    shares: tuple[float, ...] | None = None
+    with_flagged: bool = False
+    reviewers: str = "right"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """The share of intervals that contain the true accuracy, and the mean width of the intervals."""
+    """The share of intervals that contain the true accuracy, their mean width, and the mean error of the estimate."""
 
     covered: float
     width: float
+    error: float
 
 
-def coverage(*, shift: float, only_audit: bool, seed: int = 0, draws: int = _DRAWS) -> dict[str, Coverage]:
-    """Return the coverage of each estimate over ``draws`` months.
+SCENARIOS = (
+    Scenario(name="classes of the test split"),
+    Scenario(name="85% of the scans are normal", shares=_SHIFTED),
+    Scenario(name="flagged scans read too", with_flagged=True),
+    Scenario(name="flagged scans read too, 85% normal", shares=_SHIFTED, with_flagged=True),
+    Scenario(name="90% accurate reviewers, independent errors", reviewers="independent"),
+    Scenario(name="90% accurate reviewers, same errors as the model", reviewers="alike"),
+)
 
-    Args:
-        shift: how much lower the chance of a correct prediction is than its confidence.
-        only_audit: whether reviewers read the audit sample only. Otherwise they also read scans with low confidence.
-        seed: seed of all random numbers.
-        draws: number of months.
-    """
+
+def coverage(
+    predictions: Predictions, scenario: Scenario, *, periods: int = _PERIODS, seed: int = 0
+) -> dict[str, Coverage]:
+    """Return the coverage of each kind of estimate over simulated periods."""
     random = np.random.default_rng(seed)
-    results: dict[str, list[tuple[bool, float]]] = {"unweighted": [], "weighted": [], "with confidences": []}
-    for _ in range(draws):
-        patient = np.repeat(np.arange(_SCANS), random.poisson(0.3, size=_SCANS) + 1)[:_SCANS]
-        typical = random.beta(6, 0.8, size=_SCANS)[patient]
-        confidence = np.clip(0.25 + 0.75 * (0.9 * typical + 0.1 * random.random(_SCANS)), 0.25, 1)
-        chance = np.clip(confidence - shift, 0, 1)
-        correct = (random.random(_SCANS) < chance).astype(float)
-        probability = np.where((confidence < _FLAGGED_BELOW) & (not only_audit), _FLAGGED, _AUDIT)
-        read = random.random(_SCANS) < probability
-        reviewed = _reviewed(correct[read], probability[read], patient[read], confidence[read])
-        unweighted = _reviewed(correct[read], np.ones(read.sum()), patient[read], confidence[read])
+    results: dict[str, list[tuple[bool, float, float]]] = {}
+    for _ in range(periods):
+        scans, clusters = _period(predictions, scenario, random)
+        labels, predicted = predictions.labels[scans], predictions.predicted[scans]
+        confidence, truth = predictions.confidence[scans], float((labels == predicted).mean())
+        is_flagged = (confidence < _FLAGGED_BELOW) & scenario.with_flagged
+        probability = np.where(is_flagged, _FLAGGED, _AUDIT)
+        read = random.random(len(scans)) < probability
+        findings = _findings(labels[read], predicted[read], scenario.reviewers, random)
+        reviewed = ReviewedScans(
+            correct=(findings == predicted[read]).astype(float),
+            probability=probability[read],
+            clusters=[str(each) for each in clusters[read]],
+            confidence=confidence[read],
+        )
+        of_all = Confidences(count=len(scans), mean=float(confidence.mean()), variance=float(confidence.var()))
         estimates = {
-            "unweighted": estimate_accuracy(unweighted),
+            "before: unweighted share": _unweighted(reviewed),
             "weighted": estimate_accuracy(reviewed),
-            "with confidences": estimate_accuracy(reviewed, confidence),
+            "weighted, with confidences": estimate_accuracy(reviewed, of_all),
         }
+        if scenario.reviewers != "right":
+            second = _findings(labels[read], predicted[read], scenario.reviewers, random)
+            repeated = float((findings == second).mean())
+            estimates["the same, corrected by second readings"] = _corrected(
+                estimates["weighted, with confidences"], repeated
+            )
         for name, estimate in estimates.items():
             if isinstance(estimate, Estimate):
-                is_covered = bool(estimate.low <= chance.mean() <= estimate.high)
-                results[name].append((is_covered, estimate.high - estimate.low))
+                is_covered = bool(estimate.low <= truth <= estimate.high)
+                row = is_covered, estimate.high - estimate.low, estimate.value - truth
+                results.setdefault(name, []).append(row)
     return {
-        name: Coverage(covered=float(np.mean([row[0] for row in rows])), width=float(np.mean([row[1] for row in rows])))
+        name: Coverage(**dict(zip(("covered", "width", "error"), np.mean(rows, axis=0).tolist(), strict=True)))
         for name, rows in results.items()
     }
 
 
-def alarms(*, accuracy: float, target: float, weeks: int = 52, seed: int = 0) -> Floats:
-    """Return the week of the first alarm in each of 1,000 simulated years. It is infinite if there is no alarm."""
+def alarms(*, accuracy: float, target: float, weeks: int = 52, years: int = 2000, seed: int = 0) -> Floats:
+    """Return the week of the first alarm in each simulated year. It is infinite if there is no alarm."""
     random = np.random.default_rng(seed)
-    correct = (random.random((_DRAWS, weeks * _WEEKLY)) < accuracy).astype(float)
-    reached = monitor_wealth(correct, target=target)[:, _WEEKLY - 1 :: _WEEKLY] >= _ALARM  # checked once a week
-    return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, np.inf)
+    correct = (random.random((years, weeks * _WEEKLY)) < accuracy).astype(float)
+    reached = monitor_wealth(correct, target=target) >= ALARM
+    return np.where(reached.any(axis=1), reached.argmax(axis=1) // _WEEKLY + 1.0, np.inf)
 
 
-def _reviewed(correct: Floats, probability: Floats, patient: NDArray[np.integer], confidence: Floats) -> ReviewedScans:
-    return ReviewedScans(
-        correct=correct, probability=probability, clusters=[str(each) for each in patient], confidence=confidence
+def _period(predictions: Predictions, scenario: Scenario, random: np.random.Generator) -> tuple[Integers, Integers]:
+    """Return the positions of the scans of a period, and the number of the person of each scan."""
+    count = int(predictions.persons.max()) + 1
+    images = np.argsort(predictions.persons, kind="stable")
+    sizes = np.bincount(predictions.persons, minlength=count)
+    starts = sizes.cumsum() - sizes
+    of_person = predictions.labels[images[starts]]
+    weights = np.ones(count)
+    if scenario.shares is not None:
+        now = np.array([sizes[of_person == position].sum() for position in range(len(CLASSES))])
+        weights = (np.array(scenario.shares) / now)[of_person]
+    persons = random.choice(count, size=_SCANS, p=weights / weights.sum())
+    ends = sizes[persons].cumsum()
+    persons = persons[: int(np.searchsorted(ends, _SCANS)) + 1]
+    scans = np.concatenate([images[starts[person] : starts[person] + sizes[person]] for person in persons])
+    return scans[:_SCANS], np.repeat(np.arange(len(persons)), sizes[persons])[:_SCANS]
+
+
+def _findings(labels: Integers, predicted: Integers, reviewers: str, random: np.random.Generator) -> Integers:
+    """Return the findings of one reviewer for each scan."""
+    if reviewers == "right":
+        return labels
+    if reviewers == "independent":
+        errs = random.random(len(labels)) < _ERROR
+        return np.where(errs, (labels + random.integers(1, len(CLASSES), size=len(labels))) % len(CLASSES), labels)
+    is_wrong = predicted != labels
+    share = min(1.0, _ERROR / max(float(is_wrong.mean()), 1e-9))
+    return np.where(is_wrong & (random.random(len(labels)) < share), predicted, labels)
+
+
+def _unweighted(reviewed: ReviewedScans) -> Estimate:
+    count, hits = len(reviewed.correct), float(reviewed.correct.sum())
+    low, high = wilson_interval(hits, count)
+    return Estimate(value=hits / count, low=low, high=high, count=count, count_cluster=count)
+
+
+def _corrected(estimate: Estimate | str, repeated: float) -> Estimate | str:
+    """Return the estimate corrected for errors of reviewers, if these are independent and each wrong class is equal.
+
+    ``repeated`` is the share of scans on which two blind readings agree, (1 - e)^2 + e^2 / 3 with the error e. The
+    agreement with a prediction of accuracy A is A (1 - e) + (1 - A) e / 3. Source: Rogan and Gladen, American Journal
+    of Epidemiology 107 (1978) 71.
+    """
+    if isinstance(estimate, str):
+        return estimate
+    others = len(CLASSES) - 1
+    error = (1 - np.sqrt(max(0.0, 1 - (1 + 1 / others) * (1 - repeated)))) / (1 + 1 / others)
+    value, low, high = (
+        float(np.clip((each - error / others) / (1 - error - error / others), 0, 1))
+        for each in (estimate.value, estimate.low, estimate.high)
     )
+    return Estimate(value=value, low=low, high=high, count=estimate.count, count_cluster=estimate.count_cluster)
 
 
-def main() -> None:
-    """Print the coverage of the intervals and the delay of the alarms."""
-    print("| shift | read | estimate | coverage | width |\n|---:|---|---|---:|---:|")
-    for shift in (0.0, 0.08):
-        for only_audit in (True, False):
-            for name, found in coverage(shift=shift, only_audit=only_audit).items():
-                read = "audit sample" if only_audit else "audit sample and flagged"
-                print(f"| {shift:.2f} | {read} | {name} | {found.covered:.3f} | {found.width:.3f} |", flush=True)
-    print("\n| target | accuracy | years with an alarm | median week |\n|---:|---:|---:|---:|")
-    for target in (0.85, 0.95):
-        for drop in (0.0, 0.05, 0.10):
-            weeks = alarms(accuracy=target - drop, target=target)
-            print(f"| {target} | {target - drop:.2f} | {np.isfinite(weeks).mean():.3f} | {np.median(weeks):.0f} |")
+@click.command()
+@click.argument("predictions", type=click.Path(path_type=Path, exists=True))
+def main(predictions: Path) -> None:
+    """Print the coverage of the intervals for PREDICTIONS, and the delay of the alarms."""
+    known = Predictions.read(predictions)
+    test = float((known.labels == known.predicted).mean())
+    print(f"{len(known.labels)} images of {known.persons.max() + 1} persons, accuracy {test:.3f}\n")
+    print("| scans | estimate | coverage | mean width | mean error |\n|---|---|---:|---:|---:|")
+    for scenario in SCENARIOS:
+        for name, found in coverage(known, scenario).items():
+            figures = f"{found.covered:.3f} | {found.width:.3f} | {found.error:+.3f}"
+            print(f"| {scenario.name} | {name} | {figures} |", flush=True)
+    print("\n| test accuracy | bound | live accuracy | years with an alarm | median week | 90% by week |")
+    print("|---:|---:|---:|---:|---:|---:|")
+    for tested, bound, drop in product((0.85, 0.95), _BOUNDS, (0.0, 0.01, 0.02, 0.05, 0.10)):
+        weeks = alarms(accuracy=tested - drop, target=tested - bound)
+        median, late = np.quantile(weeks, [0.5, 0.9], method="higher")
+        alarmed = np.isfinite(weeks).mean()
+        print(f"| {tested} | {bound} | {tested - drop:.2f} | {alarmed:.3f} | {median:.0f} | {late:.0f} |")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,8 @@ def reconcile(scoring_run_id: int | None) -> str:
     settings = settings_for("scorer")
     job = ScoringJob.open(settings)
     balance = job.reconcile(scoring_run_id, progress=_log.info, on_metric=metrics.send, reports_url=reports_url())
-    lineage.emit_lineage(settings, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
+    reads, writes = ["scan", "prediction", "rejection", "review"], ["scoring_run_summary", "live_accuracy_figure"]
+    lineage.emit_lineage(settings, reads=reads, writes=writes)
     _log.info("%s", balance)
     return str(balance)
 

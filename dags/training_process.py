@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from braintumor.config.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 def form_overrides(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def run_command(command: list[str], environment: dict[str, str]) -> int:
     ) as process:
         try:
             for line in process.stdout or ():
-                print(line, end="")
+                _log.info("%s", line.rstrip("\n"))
             return process.wait()
         except BaseException:  # Airflow's timeout is not an Exception
             process.kill()  # safe, because a model is registered last, in one transaction

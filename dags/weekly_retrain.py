@@ -269,6 +269,7 @@ def reconcile(recipes: list[str]) -> str:
     from common import settings_for
 
     count = require_every_model(settings_for("trainer"), get_current_context()["run_id"], recipes)
+    _log.info("%d of %d recipes have an evaluated model", count, count)
     return f"{count} of {count} recipes have an evaluated model"
 
 

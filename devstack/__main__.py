@@ -26,9 +26,9 @@ PROJECT_DAGS = ("nightly_scoring", "weekly_retrain", "reviewed_labels")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options, rest = _parser().parse_known_args(arguments)
+    options, rest = command_line().parse_known_args(arguments)
     if rest and options.command != "psql":
-        _parser().error(f"unknown arguments: {' '.join(rest)}")
+        command_line().error(f"unknown arguments: {' '.join(rest)}")
     try:
         return int(options.run(options, rest))
     except BrainTumorError as exc:
@@ -123,12 +123,14 @@ def _stack(options: argparse.Namespace) -> Stack:
         airflow=options.airflow,
         dags_folder=options.dags_folder,
         extra_env={"BRAINTUMOR_RECIPES": os.environ.get("BRAINTUMOR_RECIPES", ",".join(SMALL_RECIPES))},
+        triggerer=options.command != "demo",
         external_s3=external,
         progress=print,
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m devstack", description=__doc__)
     parser.add_argument("--state-dir", type=Path, default=DEFAULT_FOLDER, help="default: %(default)s")
     parser.add_argument("--dags-folder", type=Path, default=PROJECT / "dags", help="default: %(default)s")

@@ -1,7 +1,7 @@
 """Run Airflow's services as plain processes: api-server, scheduler, dag-processor and optional Celery workers.
 
-Without workers the scheduler runs the tasks itself (LocalExecutor). There is no triggerer, because this project has no
-deferrable operators and no asset watchers.
+Without workers the scheduler runs the tasks itself (LocalExecutor). The triggerer is optional, because this project has
+no deferrable operators and no asset watchers. Without a triggerer, Airflow's home page shows it as failed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ READY_TIMEOUT_S: Final = 480  # 25 s on two idle cores; a busy machine takes sev
 class Airflow:
     """Control the Airflow services of one state folder, including the Celery workers ``run_by`` and their broker."""
 
-    def __init__(self, state: State, *, dags_folder: Path, run_by: Sequence[Worker] = ()) -> None:
+    def __init__(
+        self, state: State, *, dags_folder: Path, run_by: Sequence[Worker] = (), triggerer: bool = False
+    ) -> None:
         self.state = state
         self.home = state.folder / "airflow"
         self._dags_folder = dags_folder.resolve()
@@ -43,7 +45,9 @@ class Airflow:
         self.dag_processor = Service(state, "dag-processor", stop_signal=signal.SIGINT, grace_s=3)
         self.workers = [CeleryWorker(state, worker) for worker in run_by]
         self.broker = Broker(state) if run_by else None
+        self.triggerer = Service(state, "triggerer", stop_signal=signal.SIGINT, grace_s=3) if triggerer else None
         running = [*(worker.service for worker in self.workers), self.api_server, self.dag_processor, self.scheduler]
+        running += [self.triggerer] if self.triggerer else []
         self.services = [*running, self.broker.service] if self.broker else running
 
     @property
@@ -84,6 +88,8 @@ class Airflow:
         self.api_server.start([*command, "api-server", "--host", "127.0.0.1", "--port", port], environment)
         self.dag_processor.start([*command, "dag-processor"], environment)
         self.scheduler.start([*command, "scheduler", "--skip-serve-logs"], environment)
+        if self.triggerer:
+            self.triggerer.start([*command, "triggerer", "--skip-serve-logs"], environment)
         for worker in self.workers:
             worker.start(environment)
 
@@ -100,6 +106,8 @@ class Airflow:
             client.set_pool(name, slots, description)
         self.dag_processor.wait(lambda: self._beats("dag_processor"), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
         self.scheduler.wait(lambda: self._beats("scheduler"), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
+        if self.triggerer:
+            self.triggerer.wait(lambda: self._beats("triggerer"), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
         for worker in self.workers:
             worker.wait(READY_TIMEOUT_S)
 
@@ -147,8 +155,9 @@ class Airflow:
         return found.get("status") == "healthy" and beat is not None and self._is_new(component, beat)
 
     def _is_new(self, component: str, beat: str) -> bool:
-        service = {"dag_processor": self.dag_processor, "scheduler": self.scheduler}[component]
-        process = service.process()
+        services = {"dag_processor": self.dag_processor, "scheduler": self.scheduler, "triggerer": self.triggerer}
+        service = services[component]
+        process = service.process() if service else None
         return process is not None and datetime.fromisoformat(beat).timestamp() > process.create_time() - 1
 
 

@@ -43,6 +43,14 @@ class Shot:
 
 
 _SHOTS: Final = (
+    Shot(name="dags", path="dags", height=900, shows="text=nightly_scoring"),
+    Shot(name="models", path="braintumor/reports/", height=900, shows="h1"),
+    Shot(
+        name="data-dictionary",
+        path="braintumor/reports/docs/data-dictionary.md",
+        height=800,
+        shows="input[name=find]",
+    ),
     Shot(name="worklist", path="braintumor/review/", height=800, shows="img"),
     Shot(name="frame", path="braintumor/review/frame/{scan}/0", height=800, shows="img"),
     Shot(name="report", path="braintumor/reports/model/{model}/report.html", height=1100, shows="img"),
@@ -55,8 +63,6 @@ _SHOTS: Final = (
         shows="[role=dialog][data-state=open]",
     ),
 )
-_COLORS: Final = 64
-"""Number of colors of a PNG. It is enough for pages of gray heads, and saves two thirds of the bytes."""
 _SETTLED_MS: Final = 2000
 """Milliseconds to wait before a capture, because dialogs are animated and images load late."""
 
@@ -78,8 +84,7 @@ def _take(page: Page, address: str, shot: Shot, path: Path) -> None:
         page.get_by_role("button", name=shot.button).first.click()
     page.locator(shot.shows).first.wait_for()
     page.wait_for_timeout(_SETTLED_MS)
-    image = Image.open(BytesIO(page.screenshot()))
-    image.convert("RGB").quantize(_COLORS).save(path, optimize=True)
+    Image.open(BytesIO(page.screenshot())).convert("RGB").save(path, optimize=True)
 
 
 def _names(stack: Stack) -> dict[str, str]:

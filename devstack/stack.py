@@ -50,6 +50,7 @@ class Stack:
         dags_folder: the DAGs that Airflow runs, by default the project's own.
         extra_env: variables for Airflow's services and tasks. They override the library's own variables.
         workers: Celery workers that run Airflow's tasks, with Redis as broker. If empty, the scheduler runs the tasks.
+        triggerer: whether to run Airflow's triggerer, so that Airflow's home page shows no failed service.
         external_s3: an S3 server to use in place of one that the stack starts.
         progress: callback for progress, called with one line at a time.
     """
@@ -62,13 +63,14 @@ class Stack:
         dags_folder: Path = PROJECT / "dags",
         extra_env: Mapping[str, str] | None = None,
         workers: Sequence[Worker] = (),
+        triggerer: bool = False,
         external_s3: Endpoint | None = None,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.state = State(folder)
         self.postgres = Postgres(self.state)
         self.objects = ObjectServer(self.state, external=external_s3)
-        self.airflow = Airflow(self.state, dags_folder=dags_folder, run_by=workers)
+        self.airflow = Airflow(self.state, dags_folder=dags_folder, run_by=workers, triggerer=triggerer)
         self._with_airflow = airflow
         self._extra_env = dict(extra_env or {})
         self._progress = progress

@@ -2,7 +2,8 @@
 
 A flip preview shows production images, so its users must also see the runs of ``nightly_scoring``. The report of a
 rescore is for users who can see the runs of ``nightly_scoring`` and ``rescore_history``. The pages are in S3 next to
-the models. The routes return only these pages, and no other object.
+the models. An evidence report has alarms of scoring runs and names of approvers, so its users must see both. The routes
+return only these pages, and no other object.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _ModelNames = Annotated[list[Annotated[str, StringConstraints(max_length=200, pa
 _may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="weekly_retrain"))
 _may_see_production = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="nightly_scoring"))
 _may_read_rescores = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="rescore_history"))
+_may_see_people = Depends(requires_access_dag("GET", DagAccessEntity.AUDIT_LOG, param_dag_id="weekly_retrain"))
 _is_signed_in = Depends(get_user)
 _LOCKED = {
     "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
@@ -101,15 +103,17 @@ def of_dag_run(request: Request, dag_id: str, run_id: str) -> Response:
 
 
 @app.get("/docs/{name}.md", dependencies=[_is_signed_in])
-def guide(name: Annotated[str, Path(pattern=r"^[a-z-]+$")]) -> Response:
-    """Show a page of the folder ``docs``, such as the runbook.
+def guide(
+    name: Annotated[str, Path(pattern=r"^[a-z-]+$")], find: Annotated[str, Query(max_length=100)] = ""
+) -> Response:
+    """Show a page of the folder ``docs``, such as the runbook. ``find`` is the text to find in the data dictionary.
 
     Raises:
         HTTPException: the page is not installed (404).
     """
     from braintumor_guides import guide_page
 
-    page = guide_page(name)
+    page = guide_page(name, find=find)
     if page is None:
         raise HTTPException(
             404, f"The file docs/{name}.md is not next to the folder of the plugins. Read it in the repository."
@@ -127,6 +131,18 @@ def report(name: _ModelName) -> Response:
 def card(name: _ModelName) -> Response:
     """Show the model card, at the path that the report links to."""
     return PlainTextResponse(_model_file(name, "model_card.md"), headers=_LOCKED)
+
+
+@app.get("/model/{name}/evidence.html", dependencies=[_may_read, _may_see_production, _may_see_people])
+def evidence(name: _ModelName) -> Response:
+    """Show the evidence report of a model, for a change-control board."""
+    return HTMLResponse(_model_file(name, "evidence.html", _NO_EVIDENCE), headers=_LOCKED)
+
+
+@app.get("/model/{name}/evidence.json", dependencies=[_may_read, _may_see_production, _may_see_people])
+def evidence_json(name: _ModelName) -> Response:
+    """Return the evidence report as JSON."""
+    return Response(_model_file(name, "evidence.json", _NO_EVIDENCE), media_type="application/json", headers=_LOCKED)
 
 
 @app.get("/runs/{run}/comparison.html", dependencies=[_may_read])
@@ -187,17 +203,20 @@ def _page(path: str, detail: str) -> Response:
     return HTMLResponse(_read(S3Uri.parse_prefix(settings.require("models_uri")) / path, detail), headers=_LOCKED)
 
 
-def _model_file(name: str, file: str) -> bytes:
+_NO_REPORT = "There is no report of this model yet: the task `evaluate` writes it."
+_NO_EVIDENCE = "There is no evidence report of this model yet: `braintumor model evidence NAME` writes it."
+
+
+def _model_file(name: str, file: str, detail: str = _NO_REPORT) -> bytes:
     """Return the bytes of a page from a model's folder in S3.
 
     Raises:
-        HTTPException: the model or the page does not exist (404).
+        HTTPException: the model or the page does not exist (404). The message is ``detail``.
     """
     from braintumor.errors import ModelIntegrityError
     from braintumor.registry.model_versions import find_model
     from braintumor.s3 import S3Uri
 
-    detail = "There is no report of this model yet: the task `evaluate` writes it."
     _, engine, _ = opened()
     try:
         model = find_model(engine, name)

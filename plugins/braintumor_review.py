@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
 from braintumor_common import EXCEPTION_HANDLERS, opened
@@ -38,7 +38,7 @@ _MAX_BIGINT, _MAX_INTEGER = 2**63 - 1, 2**31 - 1
 """Largest values of the Postgres types ``bigint`` and ``integer``."""
 _MAX_PAGES = 1000
 """Largest page number of the worklist, because a later page reads too many rows for one request."""
-_ScanId = Annotated[int, Path(ge=1, le=_MAX_BIGINT)]
+_Id = Annotated[int, Path(ge=1, le=_MAX_BIGINT)]
 _FrameIndex = Annotated[int, Path(ge=0, le=_MAX_INTEGER)]
 _SessionId = Annotated[int | None, Query(ge=1, le=_MAX_BIGINT)]
 _ModelName = Annotated[str, Query(max_length=200, pattern=r"^[\w .+:-]*$")]
@@ -83,21 +83,26 @@ class NewReview(BaseModel):
 
 
 def _filters(
-    day: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: _ModelName = "", reason: str = ""
+    day: str = "",
+    tumor_class: Annotated[str, Query(alias="class")] = "",
+    model: _ModelName = "",
+    reason: str = "",
+    tab: str = "",
 ) -> Filters:
     from braintumor.labels import TumorClass
-    from braintumor.review.worklist import Filters
+    from braintumor.review.worklist import Filters, Tab
     from braintumor.serving.prediction import ReviewReason
 
     try:
         return Filters(
+            tab=Tab(tab or Tab.WAITING),
             day=date.fromisoformat(day) if day else None,
             predicted_class=TumorClass(tumor_class) if tumor_class else None,
             model=model or None,
             reason=ReviewReason(reason) if reason else None,
         )
     except ValueError as error:
-        raise HTTPException(422, "No such day, class or reason.") from error
+        raise HTTPException(422, "No such tab, day, class or reason.") from error
 
 
 def _caller(request: Request, user: GetUserDep) -> Caller:
@@ -126,17 +131,29 @@ def worklist(
 
 
 @app.get("/dashboard", dependencies=[_may_read])
-def dashboard(caller: _CallerDep) -> Response:
-    """Show the dashboard of runs, predictions and agreement."""
+def dashboard(caller: _CallerDep, user: GetUserDep) -> Response:
+    """Show the dashboard of runs, predictions and agreement. It links to run reports if the user may see them."""
     from braintumor.review.page import dashboard_page
 
+    has_reports = get_auth_manager().is_authorized_dag(
+        method="GET", access_entity=DagAccessEntity.RUN, details=DagDetails(id="nightly_scoring"), user=user
+    )
     _, engine, _ = opened()
-    return _html(dashboard_page(engine, base=caller.base))
+    return _html(dashboard_page(engine, base=caller.base, has_reports=bool(has_reports)))
+
+
+@app.get("/session/{session_id}", dependencies=[_may_read])
+def session_summary(caller: _CallerDep, session_id: _Id) -> Response:
+    """Show the summary of one of the user's review sessions."""
+    from braintumor.review.page import session_page
+
+    _, engine, _ = opened()
+    return _html(session_page(engine, session_id, caller))
 
 
 @app.get("/frame/{scan_id}/{frame_index}", dependencies=[_may_read])
 def frame(
-    caller: _CallerDep, filters: _FiltersDep, scan_id: _ScanId, frame_index: _FrameIndex, session: _SessionId = None
+    caller: _CallerDep, filters: _FiltersDep, scan_id: _Id, frame_index: _FrameIndex, session: _SessionId = None
 ) -> Response:
     """Show one frame for a review."""
     from braintumor.review.page import frame_page
@@ -157,7 +174,7 @@ def frame(
 @app.get("/image/{scan_id}/{frame_index}.png", dependencies=[_may_read])
 def image(
     caller: _CallerDep,
-    scan_id: _ScanId,
+    scan_id: _Id,
     frame_index: _FrameIndex,
     request_key: Annotated[str | None, Query(min_length=16, max_length=64, pattern=r"^[\w-]+$")] = None,
 ) -> Response:
@@ -175,7 +192,7 @@ def image(
 
 
 @app.get("/thumbnail/{scan_id}/{frame_index}.png", dependencies=[_may_read])
-def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
+def thumbnail(scan_id: _Id, frame_index: _FrameIndex) -> Response:
     """Return a thumbnail of a frame as PNG for the worklist."""
     from braintumor.review.images import THUMBNAIL
 
@@ -183,7 +200,7 @@ def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
 
 
 @app.get("/map/{scan_id}/{frame_index}.png", dependencies=[_may_read])
-def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
+def activation_map(caller: _CallerDep, scan_id: _Id, frame_index: _FrameIndex) -> Response:
     """Return the activation map of a frame as PNG.
 
     Raises:

@@ -83,9 +83,12 @@ grant select on
 
 -- Scoring.
 grant select, insert on scan_location to braintumor_scorer;
-grant insert, update on scan, scoring_run, scoring_chunk, rescore, scoring_run_summary to braintumor_scorer;
+grant insert, update on scan, scoring_run, scoring_chunk, rescore, scoring_run_summary, live_accuracy_figure
+    to braintumor_scorer;
+grant select on live_accuracy_figure to braintumor_scorer;  -- on conflict
 grant insert on prediction, rejection, scoring_run_object, scan_outcome, rescore_run, scan_requeue, shadow_prediction
     to braintumor_scorer;
+grant select on page to braintumor_promoter, braintumor_reviewer;  -- which models have an evidence report
 grant select on erased_subject, erased_content to braintumor_scorer, braintumor_trainer;  -- to reject their files
 grant select, insert on page, page_scan, page_image to braintumor_scorer, braintumor_trainer;  -- contents of their pages
 grant usage on sequence scan_scan_id_seq to braintumor_scorer;  -- discovery assigns scan ids while listing

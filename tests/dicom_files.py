@@ -129,3 +129,11 @@ def as_patient(path: Path, patient: str) -> bytes:
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def retagged(data: bytes, **tags: Any) -> bytes:
+    """Return the DICOM file with other tags."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    return written(dataset)

@@ -28,6 +28,7 @@ from devstack.stack import Stack
 from tests.conftest import as_role
 from tests.documents import blocks
 from tests.models import add_model, promote
+from tests.reviews import add_reviews
 from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent
@@ -70,8 +71,10 @@ def test_every_query_in_docs_returns_rows_for_its_reader(
         connection.execute(text("update prediction set predicted_class = 'normal' where scoring_run_id = 1"))
         connection.execute(text("update prediction set prediction_set = '{glioma,meningioma}'"))
         connection.execute(text(_EVALUATION))
+        connection.execute(text("update scan set audit_probability = 0.02 where scan_id = 1"))
         connection.execute(text("insert into evaluation_slice select evaluation_id, 'sex', 'F', 1, 1 from evaluation"))
     engine.dispose()
+    add_reviews(settings, 1, "pituitary", "ann", purpose="audit", blind=True)
     for page in PAGES:
         reader = as_role(stack, settings, Role.ANALYST) if page.stem in {"analyst", "README"} else settings
         for query in blocks(page.read_text(), "sql"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,25 @@ def test_runbook_page_has_the_anchor_of_each_alert(monkeypatch: pytest.MonkeyPat
     assert guides.guide_page("no-such-page") is None
 
 
+def test_data_dictionary_page_finds_views_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PLUGINS)
+    guides = importlib.import_module("braintumor_guides")
+    page = guides.guide_page("data-dictionary")
+    assert '<input type="search" name="find" value=""' in page
+    assert '<h3 id="current_prediction">' in page and '<h3 id="champion">' in page
+    found = guides.guide_page("data-dictionary", find="CONFIDENCE_INDEX")
+    assert re.findall('<h3 id="(.*?)">', found) == ["drift_weekly"] and 'value="CONFIDENCE_INDEX"' in found
+    none = guides.guide_page("data-dictionary", find='"><script>')
+    assert "0 of " in none and "<script>" not in none and "Show all" in none
+
+
+def test_guide_page_contains_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PLUGINS)
+    guides = importlib.import_module("braintumor_guides")
+    assert 'src="data:image/png;base64,iVBOR' in guides.guide_page("reviewer")
+    assert 'type="search"' not in guides.guide_page("reviewer")
+
+
 def test_both_apps_use_the_exception_handlers() -> None:
     for name in ("braintumor_reports", "braintumor_review"):
         assert "exception_handlers=EXCEPTION_HANDLERS" in (PLUGINS / f"{name}.py").read_text()
@@ -153,6 +173,8 @@ REPORTS = {
     "/model/vgg16-2026.1/report.html": 503,
     "/model/a%00b/report.html": 422,
     "/model/%0A/model_card.md": 422,
+    "/model/vgg16-2026.1/evidence.html": 503,
+    "/model/a%00b/evidence.json": 422,
     "/compare?model=a&model=b": 503,
     "/compare?model=a": 422,
     "/compare": 422,
@@ -180,8 +202,8 @@ for dependency in (module._may_read, module._may_write):
     free[dependency.dependency] = lambda: None
 free[module._caller] = lambda: Caller(person="ann", is_reviewer=True, base="/")
 reports = braintumor_reports.app
-for dependency in (braintumor_reports._may_read, braintumor_reports._is_signed_in):
-    reports.dependency_overrides[dependency.dependency] = lambda: None
+for name in ("_may_read", "_may_see_production", "_may_see_people", "_is_signed_in"):
+    reports.dependency_overrides[getattr(braintumor_reports, name).dependency] = lambda: None
 urls, reviews, names = json.load(sys.stdin)
 client, other = TestClient(module.app), TestClient(reports)
 got = [client.get(each) for each in urls] + [client.post("/reviews", json=each) for each in reviews]

@@ -128,6 +128,10 @@ class Measurement:
             minutes=minutes,
         )
 
+    def predict(self, cell: Cell, fold: Fold) -> NDArray[np.floating]:
+        """Return the probabilities (N, 4) of the fold's test images, by a model with a frozen backbone."""
+        return self._frozen(cell, 0, fold)[0]
+
     def _frozen(self, cell: Cell, _: int, fold: Fold) -> _Predicted:
         """Fit the head on cached feature maps, with the functions of ``braintumor.training``."""
         recipe = cell.recipe

@@ -33,7 +33,7 @@ def create_bucket() -> None:
         del uris["weights_uri"]
     prefixes += map(S3Uri.parse, uris.values())
     for name in sorted({prefix.bucket for prefix in prefixes}):
-        click.echo(f"{name}: {'created' if store.ensure_bucket(name) else 'exists'}")
+        click.echo(f"{'created' if store.ensure_bucket(name) else 'exists already'}: bucket {name}")
 
 
 @dev.command(epilog="Example: braintumor dev make-phantoms /tmp/phantoms --per-class 50 --seed 1")

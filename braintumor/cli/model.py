@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -163,6 +164,54 @@ def card(name: str) -> None:
     click.echo(card_of(engine, ObjectStore.connect(settings), find_model(engine, name)), nl=False)
 
 
+@model.command(epilog="Example: braintumor model evidence resnet50-20261123T030000Z-3f2a9c --intended-use use.txt")
+@model_argument()
+@click.option(
+    "--intended-use",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Text file (UTF-8) with the site's own intended use.",
+)
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), help="Write the files here instead of to S3."
+)
+@as_json
+def evidence(name: str, intended_use: Path | None, folder: Path | None, is_json: bool) -> None:
+    """Write the evidence report of the model NAME, for a change-control board.
+
+    The report is a page and a JSON file, from rows of the database only. It has data, versions, verdict, accuracy,
+    subgroups, alarms and decisions. It states which items of TRIPOD+AI, CLAIM 2024 and a change control plan it fills.
+    """
+    from braintumor.db import database
+    from braintumor.evaluation.evidence.publish import evidence_report, publish_evidence
+    from braintumor.evaluation.report.publish import refresh_reports
+    from braintumor.registry.model_versions import find_model
+    from braintumor.s3 import ObjectStore
+
+    settings = settings_of("trainer")
+    engine = database.connect(settings)
+    found = find_model(engine, name)
+    report = evidence_report(engine, found, site_use=_text_of(intended_use))
+    if folder is None:
+        store = ObjectStore.connect(settings)
+        files = publish_evidence(engine, store, found, report)
+        for problem in refresh_reports(engine, store, [found]):  # the model's report links to it
+            click.echo(problem, err=True)
+    else:
+        files = report.write(folder)
+    if is_json:
+        print_json({"files": files, "json_sha256": report.json_sha256})
+    else:
+        click.echo("\n".join([*files, f"SHA-256 of the JSON file: {report.json_sha256}"]))
+
+
+def _text_of(path: Path | None) -> str:
+    try:
+        return "" if path is None else path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        message = f"{path} cannot be read as UTF-8 text. Give a text file."
+        raise click.BadParameter(message, param_hint="--intended-use") from exc
+
+
 @model.command(epilog="Example: braintumor model verify resnet50-20261123T030000Z-3f2a9c")
 @model_argument()
 @click.option("--no-parity", is_flag=True, help="Skip the comparison with Keras, which needs TensorFlow.")
@@ -207,7 +256,7 @@ def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     settings = settings_of("trainer")
     show_lines(sys.stderr, "braintumor.training")
     made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss))
-    _evaluate_and_judge(settings, made, run_key, name)
+    _evaluate_and_judge(settings, made, run_key, name, what="in 8 bits")
 
 
 @model.command(epilog="Example: braintumor model recalibrate resnet50-20261123T030000Z-3f2a9c")
@@ -223,20 +272,24 @@ def recalibrate(name: str) -> None:
 
     settings = settings_of("trainer")
     made, run_key = register_recalibrated(settings, name)
-    _evaluate_and_judge(settings, made, run_key, name)
+    _evaluate_and_judge(settings, made, run_key, name, what="with recalibrated prediction sets")
 
 
-def _evaluate_and_judge(settings: Settings, made: ModelVersion, run_key: str, name: str) -> None:
-    """Evaluate a version ``made`` from the model ``name``, and print the gate's verdict on it."""
+def _evaluate_and_judge(settings: Settings, made: ModelVersion, run_key: str, name: str, *, what: str) -> None:
+    """Evaluate the version ``made``, which is the model ``name`` ``what``, and print the gate's verdict on it."""
+    from braintumor.db import database
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model
     from braintumor.evaluation.judge_run import judge_run
+    from braintumor.evaluation.model_history import history_of
 
     evaluate_model(settings, made.model_name, access_key=run_key, progress=partial(click.echo, err=True))
-    verdict = judge_run(settings, run_key)
-    click.echo(verdict["markdown"])
-    if not verdict["is_passed"]:
+    is_passed = judge_run(settings, run_key)["is_passed"]
+    click.echo(f"{made.model_name} is {name} {what}, registered in {made.artifact_uri}")
+    _print_verdict(history_of(database.connect(settings), made).verdicts[-1])
+    if not is_passed:
         raise PromotionError(f"The gate refuses {made.model_name}, for the reasons above. {name} is unchanged.")
+    click.echo(f'\nNothing was promoted. To promote it: braintumor model promote {made.model_name} --reason "..."')
 
 
 def _time(text: str) -> datetime:
@@ -295,7 +348,10 @@ def _print_verdict(judged: RecordedVerdict) -> None:
         click.echo("\n".join(judged.verdict.memory.sentences))
     print_table(
         ["rule", "outcome", "reason"],
-        [[rule.name, "passed" if rule.passed else "FAILED", rule.reason] for rule in judged.verdict.rules],
+        [
+            [rule.name, "passed" if rule.passed else "FAILED", rule.reason]
+            for rule in sorted(judged.verdict.rules, key=lambda rule: rule.passed)
+        ],
     )
 
 

@@ -65,8 +65,10 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
         gate_verdict_id=verdict_id,
         is_override=is_override,
     )
-    line = f"{model.model_name} is the champion" + (", overridden" if is_override else "")
-    _print(is_json, {"champion": model.model_name, "is_override": is_override}, [line])
+    replaced = f", after {before.model_name}" if before and before.model_name != model.model_name else ""
+    line = f"{model.model_name} is the champion" + (", overridden" if is_override else "") + replaced
+    values = {"champion": model.model_name, "is_override": is_override}
+    _print(is_json, values, [line, "The next scoring run uses it. This command sends no notification."])
     _refresh(settings, engine, model, before)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from braintumor.cli.show import as_json, print_json
+from braintumor.cli.show import as_json, print_json, print_values
 from braintumor.config.airflow_connections import settings_of
 
 
@@ -40,11 +40,11 @@ def explain(scan_id: int, frame: int, model: str | None, is_replay: bool, is_jso
     changed: list[str] = []
     if is_replay:
         changed = explaining.replay(settings, engine, ObjectStore.connect(settings), values)
-        values |= {"is_match": not changed, "changed": changed}
+        values = {"is_match": not changed, "changed": changed} | values
     if is_json:
         print_json(values)
     else:
-        click.echo("\n".join(f"{name}: {value}" for name, value in values.items()))
         if (original := values["copied_from_scan_id"]) is not None:
             click.echo(f"a duplicate: the model scored scan {original}, which has the same bytes")
+        print_values(values)
     sys.exit(1 if changed else 0)

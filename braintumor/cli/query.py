@@ -38,6 +38,7 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
             saved_queries.write_parquet(parquet, saved_queries.QueryResult(columns=columns, rows=rows))
         except OSError as exc:
             raise unwritable(parquet, exc, option="--parquet") from exc
+        click.echo(f"{len(rows)} rows in {parquet}")
     elif is_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     elif is_csv:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from braintumor.cli.show import as_json, print_json
+from braintumor.cli.show import as_json, print_json, print_values
 from braintumor.config.airflow_connections import settings_of
 from braintumor.imaging.decoding.rejection import RejectionReason
 
@@ -24,7 +24,10 @@ def scan() -> None:
 )
 @as_json
 def show(scan_id: int, with_location: bool, is_json: bool) -> None:
-    """Show state, run, attributes, predictions and rejections of the scan with this ID."""
+    """Show state, run, attributes, predictions and rejections of the scan with this ID.
+
+    For a rejected scan the first line says what to do.
+    """
     from braintumor.db import database
     from braintumor.scoring.scan_status import scan_record
 
@@ -32,12 +35,9 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
     if is_json:
         print_json(record)
         return
-    for name, value in record.items():
-        if isinstance(value, list):
-            for item in value:
-                click.echo(f"{name}: " + ", ".join(f"{key} {part}" for key, part in item.items()))
-        else:
-            click.echo(f"{name}: {value}")
+    if record["state"] == "rejected" and record["rejections"]:
+        click.echo(f"to do: {record['rejections'][-1]['remedy']}")
+    print_values(record)
 
 
 @scan.command(epilog="Example: braintumor scan requeue --reason processing_failed --since 2026-03-01")

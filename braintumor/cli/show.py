@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,25 @@ def print_json(value: Any) -> None:
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print rows under a header, with aligned columns."""
     click.echo(aligned(columns, rows))
+
+
+def print_values(values: Mapping[str, Any]) -> None:
+    """Print a line for each value, and for each mapping of a list. Leave out empty values."""
+    for name, value in values.items():
+        items = value if isinstance(value, list) and all(isinstance(item, Mapping) for item in value) else [value]
+        for item in items:
+            if shown := _as_line(item):
+                click.echo(f"{name}: {shown}")
+
+
+def _as_line(value: object) -> str:
+    """Return a value as one line of text, empty for ``None`` and for an empty text, list or mapping."""
+    if isinstance(value, Mapping):
+        parts = {key: _as_line(part) for key, part in value.items()}
+        return ", ".join(f"{key} {part}" for key, part in parts.items() if part)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def aligned(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -23,4 +23,5 @@ def add(file: Path) -> None:
     """
     from braintumor.training.pretrained_weights import add_weights
 
-    click.echo(add_weights(settings_of("trainer"), file))
+    settings = settings_of("trainer")
+    click.echo(f"stored as weights of {add_weights(settings, file)} in {settings.require('weights_uri')}")

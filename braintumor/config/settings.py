@@ -58,7 +58,7 @@ class Settings:
     s3_secret_key: str | None = _setting("S3 secret key", secret=True)
     s3_region: str | None = _setting("S3 region", "us-east-1")
     pseudonym_key: str | None = _setting(
-        "secret key of the pseudonyms of study, series and patient, for scoring runs, snapshots and erasures",
+        "secret key of the pseudonyms of patients, studies and stations, for scoring runs, snapshots and erasures",
         secret=True,
     )
     dataset_uri: str | None = _setting(
@@ -102,6 +102,9 @@ class Settings:
     unidentified_in_test: str | None = _setting(
         "`yes` or `no`: whether images without a patient may enter the test split when a table of patients is stored",
         "no",
+    )
+    scan_attributes: str | None = _setting(
+        "`yes` or `no`: whether scans keep coarse attributes of their DICOM headers, for subgroups", "yes"
     )
 
     @classmethod
@@ -168,6 +171,15 @@ class Settings:
             f"{variable.name} is not set ({variable.doc}). Set it in the environment"
             + (", or in the Airflow connection braintumor_db_<role>." if name == "database_url" else ".")
         )
+
+    def is_yes(self, name: str) -> bool:
+        """Return whether the field ``name`` is ``yes``. Another value than ``no`` raises ``ConfigurationError``."""
+        value = self.require(name)
+        if value not in ("yes", "no"):
+            raise ConfigurationError(
+                f"{PREFIX}{name.upper()} must be yes or no. Received: {value!r}. Correct it in the environment."
+            )
+        return value == "yes"
 
 
 def setting_variables() -> dict[str, Variable]:

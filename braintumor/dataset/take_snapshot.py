@@ -41,7 +41,7 @@ from braintumor.dataset.splits.reviewed_frames_split import ReviewedFramesSplit,
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import advisory_lock, transaction
-from braintumor.errors import ConfigurationError, DatasetError, ObjectMissingError
+from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES
 from braintumor.progress import progress
 from braintumor.reports.paths import publish_page, snapshot_path
@@ -104,7 +104,7 @@ def _snapshot_of(
     rules = QualityRules.load(settings.quality_rules)
     models = S3Uri.parse_prefix(settings.require("models_uri"))
     table = load_patient_table(store, source, settings.pseudonym_key)
-    test_needs_patient = table is not None and not _allows_unidentified(settings)
+    test_needs_patient = table is not None and not settings.is_yes("unidentified_in_test")
     patients = table.patients if table else {}
     images, unreadable, erased = without_erased(engine, settings, *read_images(store, source), patients=patients)
     count_listed = len(exclusions)
@@ -137,20 +137,6 @@ def _snapshot_of(
     shown = shown_images(quality) | {item.image_sha256 for item in exclusions}
     publish_page(engine, store, address, page, image_sha256s=shown)
     return snapshot
-
-
-def _allows_unidentified(settings: Settings) -> bool:
-    """Return whether the settings allow images without a patient in the test split.
-
-    Raises:
-        ConfigurationError: the setting is neither ``yes`` nor ``no``.
-    """
-    value = settings.require("unidentified_in_test")
-    if value not in ("yes", "no"):
-        raise ConfigurationError(
-            f"BRAINTUMOR_UNIDENTIFIED_IN_TEST must be yes or no. Received: {value!r}. Correct it in the environment."
-        )
-    return value == "yes"
 
 
 def _take(engine: Engine, given: _Input) -> Snapshot:

@@ -14,7 +14,7 @@ _HEAD = """# Data dictionary
 
 Every view, table and column of the schema `braintumor`, with its comment in the database (`\\d+` in psql).
 `braintumor migrate --dictionary` prints this page, and a test checks that it is current. Do not edit it.
-Analysts read the views. The list of views says what a row is and which question each view answers.
+Analysts read the views. The list of views says what a row is, which columns are its key, and which question it answers.
 """
 
 
@@ -25,13 +25,15 @@ def dictionary(engine: Engine) -> str:
     relations = [list(columns) for _, columns in groupby(rows, key=lambda row: row.relname)]
     views = [columns for columns in relations if columns[0].relkind == "v"]
     tables = [columns for columns in relations if columns[0].relkind == "r"]
-    summary = table(["view", "what a row is", "example question"], map(_summary, views))
+    summary = table(["view", "what a row is", "key", "example question"], map(_summary, views))
     return "\n".join([_HEAD, "## Views\n", summary, *map(_relation, views), "## Tables\n", *map(_relation, tables)])
 
 
 def _summary(columns: list[Row[tuple[str, ...]]]) -> list[str]:
-    purpose, _, example = columns[0].relation_comment.partition(" Example: ")
-    return [f"[`{columns[0].relname}`](#{columns[0].relname})", purpose, example]
+    """Return a view's name, the meaning of a row, its key and an example question, from the view's comment."""
+    purpose, _, rest = columns[0].relation_comment.partition(" Key: ")
+    key, _, example = rest.partition(". Example: ")
+    return [f"[`{columns[0].relname}`](#{columns[0].relname})", purpose, key, example]
 
 
 def _relation(columns: list[Row[tuple[str, ...]]]) -> str:

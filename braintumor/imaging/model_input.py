@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.imaging.burned_in_text import has_burned_in_text
+from braintumor.imaging.decoding.dicom_header import DicomHeader
 from braintumor.imaging.decoding.formats import Format
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.types import Decoded, DicomIdentity, Limits
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.letterbox import letterbox
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class PreparedFile:
     format: Format
     pixel_sha256: str
     scan: PreparedScan
-    dicom: DicomIdentity | None = None
+    dicom: DicomHeader | None = None
 
 
 def decode_file(
@@ -72,7 +73,8 @@ def decode_file(
     if isinstance(decoded, Rejection):
         return decoded
     if any(has_burned_in_text(frame.pixels) for frame in decoded.frames):
-        return Rejection(RejectionReason.OVERLAID_TEXT, "a row of characters is drawn over the image")
+        detail = "a row of characters is drawn over the image"
+        return Rejection(RejectionReason.OVERLAID_TEXT, detail, dicom=decoded.dicom)
     return PreparedFile(
         format=decoded.format,
         pixel_sha256=decoded.pixel_sha256,

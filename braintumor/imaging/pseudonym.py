@@ -14,7 +14,10 @@ _LENGTH = 32
 """Length of a pseudonym in hex digits. 32 digits are 128 bits, so an accidental collision is very unlikely."""
 
 
-def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: bytes) -> str | None:
+Kind = Literal["study", "series", "patient", "site", "station"]
+
+
+def pseudonym(value: str, *, kind: Kind, key: bytes) -> str | None:
     """Return the pseudonym of an identifier as 32 hex digits, or ``None`` for an empty identifier.
 
     ``key`` is the secret key. The same identifier has a different pseudonym for each ``kind``. Blanks and NULs around

@@ -39,7 +39,7 @@ def draw_frame(
         return decoded
     pixels = next((each.pixels for each in decoded.frames if each.index == frame), None)
     if pixels is None:
-        return Rejection(RejectionReason.CORRUPT, f"frame {frame} is not one of the scored frames")
+        return _not_scored(decoded, frame, limits)
     if has_burned_in_text(pixels):
         return Rejection(RejectionReason.OVERLAID_TEXT, "a row of characters is drawn over the image")
     image = Image.fromarray(pixels)
@@ -48,3 +48,13 @@ def draw_frame(
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=_QUICK)
     return DrawnFrame(png=buffer.getvalue(), width=image.width, height=image.height)
+
+
+def _not_scored(decoded: Decoded, frame: int, limits: Limits) -> Rejection:
+    """Return the reason why a frame is not one of the scored frames. ``select_frames`` has the rule."""
+    if frame >= decoded.frame_count:
+        return Rejection(RejectionReason.CORRUPT, f"the file has no frame {frame}, it has {decoded.frame_count}")
+    if len(decoded.frames) < limits.max_scored_frames:
+        return Rejection(RejectionReason.BLANK_IMAGE, f"frame {frame} shows no head, so it is not scored")
+    most = f"at most {limits.max_scored_frames} frames of a file are scored"
+    return Rejection(RejectionReason.TOO_MANY_FRAMES, f"{most}, and frame {frame} is not one of them")

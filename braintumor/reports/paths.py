@@ -19,6 +19,7 @@ RUN_COMPARISON = "comparison.html"
 FLIP_PREVIEW = "flip_preview.html"
 RESCORE_REPORT = "rescore.html"
 RUN_STATUS = "morning.html"
+EVIDENCE, EVIDENCE_JSON = "evidence.html", "evidence.json"
 
 
 def run_path(run_key: str, page: str) -> str:

@@ -1,4 +1,4 @@
-"""Read the numbers of the dashboard: scoring runs, predictions, and agreement of reviewers with the model.
+"""Read the numbers of the dashboard: scoring runs, predictions, and the live accuracy.
 
 Each query returns a limited number of rows.
 """
@@ -10,35 +10,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Engine, text
+import numpy as np
+from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
-from braintumor.evaluation.metrics.classification import wilson_interval
+from braintumor.live_accuracy.figures import LiveAccuracy, load_live_accuracy
+from braintumor.live_accuracy.reading import ReadingStep, live_steps, median_seconds, steps_on_test
 
-RUNS, WEEKS, MONTHS = 30, 12, 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Count the frames on which reviewers agree with the predicted class, in the sample or month ``name``.
-
-    Reviewers agree on ``count_same`` of ``count`` frames.
-    """
-
-    name: str
-    count: int
-    count_same: int
-
-    @property
-    def share(self) -> float:
-        """Return the share of frames on which reviewers agree, from 0 to 1. It is 0 if ``count`` is 0."""
-        return self.count_same / self.count if self.count else 0.0
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the lower and the upper bound of the share's 95% confidence interval (Wilson), for ``count`` > 0."""
-        return wilson_interval(self.count_same, self.count)
+RUNS, WEEKS = 30, 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +42,19 @@ class DriftPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """Hold the numbers of the dashboard. Runs, weeks and months are oldest first, ``champions`` newest first.
+    """Hold the numbers of the dashboard. Runs and weeks are oldest first, ``champions`` newest first.
 
-    ``agreements`` has one entry for the audit sample and one for the worklist. ``months`` has one entry per month, for
-    the audit sample only. ``audit`` counts the scans of the audit sample. ``count_drawn`` counts all of them,
-    ``count_read`` those with a blind review, and ``count_settled`` those whose blind reviews give a finding.
+    ``live`` has the figures of the live accuracy. It is ``None`` before the first run. ``reading`` has the missed
+    tumors of its model by threshold: on production scans, and on the test split.
     """
 
     runs: Sequence[Any]
     drifts: Sequence[DriftPoint]
     weeks: Sequence[Any]
-    agreements: Sequence[Agreement]
-    months: Sequence[Agreement]
-    audit: Any
+    live: LiveAccuracy | None
+    reading: Sequence[tuple[ReadingStep, ReadingStep | None]]
     champions: Sequence[Any]
+    subgroups: Sequence[Any]
 
 
 def load_dashboard(engine: Engine) -> Dashboard:
@@ -83,18 +62,18 @@ def load_dashboard(engine: Engine) -> Dashboard:
     with transaction(engine) as connection:
         runs = connection.execute(statement("review/dashboard_runs"), {"limit": RUNS}).all()
         weeks = connection.execute(statement("review/dashboard_weeks"), {"weeks": WEEKS}).all()
-        agreements = connection.execute(statement("review/dashboard_agreement")).all()
-        months = connection.execute(statement("review/dashboard_months"), {"months": MONTHS}).all()
-        audit = connection.execute(text(_AUDIT)).one()
+        live = load_live_accuracy(connection)
+        reading = _reading(connection, live.model_name) if live else []
         champions = connection.execute(text(_CHAMPIONS)).all()
+        subgroups = connection.execute(text(_SUBGROUPS)).all()
     return Dashboard(
         runs=runs[::-1],
         drifts=_drifts(runs[::-1]),
         weeks=weeks,
-        agreements=[_agreement(row) for row in agreements],
-        months=[_agreement(row) for row in months],
-        audit=audit,
+        live=live,
+        reading=reading,
         champions=champions,
+        subgroups=subgroups,
     )
 
 
@@ -108,16 +87,27 @@ def _drifts(runs: Sequence[Any]) -> list[DriftPoint]:
     return points
 
 
-def _agreement(row: Any) -> Agreement:
-    return Agreement(name=row.name, count=row.count_answer, count_same=row.count_same)
+def _reading(connection: Connection, model_name: str) -> list[tuple[ReadingStep, ReadingStep | None]]:
+    images = connection.execute(text(_TEST_IMAGES), {"model": model_name}).all()
+    on_test = steps_on_test(
+        np.array([image.is_tumor for image in images], float),
+        np.array([image.tumor_probability for image in images], float),
+        [image.image_sha256 for image in images],
+        median_seconds(connection),
+    )
+    live = live_steps(connection, model_name)
+    compared: Sequence[ReadingStep | None] = on_test or [None] * len(live)
+    return list(zip(live, compared, strict=True))
 
 
-_AUDIT = """
-    select
-        coalesce(sum(count_drawn), 0)::integer as count_drawn,
-        coalesce(sum(count_read), 0)::integer as count_read,
-        coalesce(sum(count_settled), 0)::integer as count_settled
-    from audit_progress"""
+_SUBGROUPS = "select * from subgroup_summary order by attribute, count_scan desc, subgroup limit 200"
+_TEST_IMAGES = """
+    select image_sha256, label <> 'normal' as is_tumor, 1 - probability_normal as tumor_probability
+    from test_prediction
+    where evaluation_id = (
+        select max(evaluation_id)
+        from evaluation join model_version using (model_version_id)
+        where model_name = :model and split = 'test')"""
 _CHAMPIONS = """
     select model_name, action::text as action, actor, promoted_at
     from promotion

@@ -16,11 +16,28 @@ from braintumor.db.database import transaction
 from braintumor.errors import ConfigurationError
 from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
+from braintumor.reports.paths import RUN_STATUS, run_path
 from braintumor.review.finding import Finding, class_words, reason_words
-from braintumor.review.session import ReviewSession, find_session, next_item, previous_item
+from braintumor.review.session import (
+    ReviewSession,
+    find_open_session,
+    find_session,
+    next_item,
+    previous_item,
+    summarize_session,
+)
 from braintumor.review.shown_frame import Opinion, ShownFrame, read_frame
-from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, WorklistItem, list_choices, list_worklist, neighbors
-from braintumor.serving.prediction import ReviewReason
+from braintumor.review.worklist import (
+    AUDIT,
+    PAGE_SIZE,
+    Filters,
+    Tab,
+    WorklistItem,
+    count_waiting,
+    list_choices,
+    list_worklist,
+    neighbors,
+)
 
 _HERE = Path(__file__).parent
 _STATIC = {"review.css": "text/css", "review.js": "text/javascript"}
@@ -44,22 +61,25 @@ class Caller:
 def worklist_page(engine: Engine, filters: Filters, caller: Caller, *, number: int) -> str:
     """Return one page of the worklist as HTML. ``number`` is the number of the page, from 0."""
     begin = number * PAGE_SIZE
-    waiting = list_worklist(engine, filters, person=caller.person, count=begin + PAGE_SIZE + 1)
+    listed = list_worklist(engine, filters, person=caller.person, count=begin + PAGE_SIZE + 1)
     choices = list_choices(engine)
-    reasons = [(reason.value, reason_words(reason.value)) for reason in ReviewReason]
+    with transaction(engine) as connection:
+        open_session = find_open_session(connection, person=caller.person)
     return _render(
         "worklist.html",
         base=caller.base,
-        waiting=waiting[begin : begin + PAGE_SIZE],
-        is_last=len(waiting) <= begin + PAGE_SIZE,
+        listed=listed[begin : begin + PAGE_SIZE],
+        is_last=len(listed) <= begin + PAGE_SIZE,
         has_audit=bool(list_worklist(engine, AUDIT, person=caller.person, count=1)),
+        counts=count_waiting(engine, filters, person=caller.person),
+        open_session=open_session,
         filters=filters,
+        tabs=Tab,
         query=filter_query(filters),
         choices={
             "day": [(day.isoformat(), day.isoformat()) for day in choices.days],
             "class": [(name.value, class_words(name.value)) for name in CLASSES],
             "model": [(name, name) for name in choices.models],
-            "reason": reasons,
         },
         chosen=_chosen(filters),
         number=number,
@@ -98,6 +118,7 @@ def frame_page(
             before = previous_item(connection, session_id, before=frame)
             after = next_item(connection, session_id, after=frame)
     query = f"session={session_id}" if session_id is not None else filter_query(filters)
+    end = session_url(session_id) if session_id is not None else f"?{query}"
     return _render(
         "frame.html",
         base=caller.base,
@@ -111,8 +132,7 @@ def frame_page(
             "model": shown.model_version_id,
             "session": session_id,
             "request_key": uuid4().hex,
-            "query": query,
-            "is_blind": shown.is_blind,
+            "end": end,
             "is_reviewer": caller.is_reviewer,
             "opinion": None if shown.opinion is None else shown.opinion.predicted_class,
             "before": None if before is None else frame_url(*before, query),
@@ -122,23 +142,43 @@ def frame_page(
         own=next((each for each in shown.reviews if each.reviewer == person and each.retracted_at is None), None),
         viewer=_viewer(viewer_url, shown.study_pseudonym),
         query=query,
+        end=end,
         is_reviewer=caller.is_reviewer,
     )
 
 
-def dashboard_page(engine: Engine, *, base: str) -> str:
-    """Return the dashboard as HTML. ``base`` is the URL path of the app in Airflow."""
+def session_page(engine: Engine, session_id: int, caller: Caller) -> str:
+    """Return the summary of the person's session as HTML. Raises ``ReviewError`` if the person has no such session."""
+    with transaction(engine) as connection:
+        session = find_session(connection, session_id, person=caller.person)
+        summary = summarize_session(connection, session_id)
+        left = next_item(connection, session_id)
+    return _render(
+        "session.html", base=caller.base, session=session, summary=summary, left=left, query=f"session={session_id}"
+    )
+
+
+def dashboard_page(engine: Engine, *, base: str, has_reports: bool = False) -> str:
+    """Return the dashboard as HTML. ``base`` is the URL path of the app in Airflow.
+
+    If ``has_reports`` is true, the nightly runs link to their run reports.
+    """
     from braintumor.review.dashboard import load_dashboard  # imports scikit-learn, which the worklist does not need
 
     board = load_dashboard(engine)
     tallest = max([1, *(run.count_scored + run.count_rejected for run in board.runs)])
     classes = [name.value for name in CLASSES]
-    return _render("dashboard.html", base=base, board=board, tallest=tallest, classes=classes)
+    return _render("dashboard.html", base=base, board=board, tallest=tallest, classes=classes, has_reports=has_reports)
 
 
 def frame_url(scan_id: int, frame_index: int, query: str = "") -> str:
     """Return the URL of a frame's page, relative to the root of the app."""
     return f"frame/{scan_id}/{frame_index}" + (f"?{query}" if query else "")
+
+
+def session_url(session_id: int) -> str:
+    """Return the URL of the summary of a session, relative to the root of the app."""
+    return f"session/{session_id}"
 
 
 def filter_query(filters: Filters) -> str:
@@ -148,6 +188,7 @@ def filter_query(filters: Filters) -> str:
 
 def _chosen(filters: Filters) -> Mapping[str, str]:
     return {
+        "tab": "" if filters.tab is Tab.WAITING else filters.tab.value,
         "day": filters.day.isoformat() if filters.day else "",
         "class": filters.predicted_class.value if filters.predicted_class else "",
         "model": filters.model or "",
@@ -190,7 +231,7 @@ def _environment() -> Environment:
         "class_words": class_words, "reason_words": reason_words, "finding_words": _finding_words,
         "likely_classes": _likely_classes,
     }  # fmt: skip
-    environment.globals["frame_url"] = frame_url
+    environment.globals |= {"frame_url": frame_url, "report_url": _report_url}
     return environment
 
 
@@ -198,6 +239,11 @@ def _likely_classes(shown: WorklistItem | Opinion) -> str:
     """Return the predicted class, and "or" with each other class of the prediction set."""
     others = [name for name in shown.prediction_set if name != shown.predicted_class]
     return " or ".join(class_words(name) for name in (shown.predicted_class, *others) if name)
+
+
+def _report_url(run_key: str) -> str:
+    """Return the URL of a run report, relative to the root of the app."""
+    return f"../reports/{run_path(run_key, RUN_STATUS)}"
 
 
 def _finding_words(name: str) -> str:

@@ -5,8 +5,10 @@ The audit sample is a random sample of scans. A repeated frame is one that the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
@@ -14,6 +16,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
+from braintumor.labels import CLASSES
 from braintumor.review.worklist import AUDIT, Filters, first_on_worklist
 
 MAX_MINUTES = 480
@@ -37,6 +40,21 @@ class ReviewSession:
     count_item: int
     count_reviewed: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSummary:
+    """Summarize the decisions of a session.
+
+    ``findings`` counts the decisions by finding. The person named a class on ``count_class`` frames. ``differences``
+    are those with another class than the predicted one, with their scan ID, frame index, finding and predicted class.
+    ``median_seconds`` is ``None`` without a decision.
+    """
+
+    findings: Mapping[str, int]
+    count_class: int
+    differences: Sequence[Any]
+    median_seconds: float | None
 
 
 def start_session(engine: Engine, *, person: str, minutes: int) -> int:
@@ -63,6 +81,26 @@ def find_session(connection: Connection, session_id: int, *, person: str) -> Rev
     if row is None:
         raise ReviewError(f"There is no session {session_id} of yours. Start one on the worklist.")
     return ReviewSession(session_id=session_id, **row._mapping)
+
+
+def find_open_session(connection: Connection, *, person: str) -> tuple[ReviewSession, tuple[int, int]] | None:
+    """Return the person's newest session of the last day and its next frame, or ``None`` if no frame is left."""
+    session_id = connection.scalar(text(_NEWEST), {"person": person})
+    item = None if session_id is None else next_item(connection, session_id)
+    return None if item is None else (find_session(connection, session_id, person=person), item)
+
+
+def summarize_session(connection: Connection, session_id: int) -> SessionSummary:
+    """Return the summary of a session. Retracted decisions do not count."""
+    rows = connection.execute(statement("review/session_decisions"), {"session": session_id}).all()
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    named = [row for row in rows if row.finding in set(CLASSES)]
+    return SessionSummary(
+        findings=dict(Counter(row.finding for row in rows).most_common()),
+        count_class=len(named),
+        differences=[row for row in named if row.finding != row.predicted_class],
+        median_seconds=median(seconds) if seconds else None,
+    )
 
 
 def next_item(
@@ -119,6 +157,10 @@ _START = "insert into review_session (reviewer, minutes) values (:person, :minut
 _ADD = """
     insert into review_session_item (review_session_id, place, scan_id, frame_index, purpose)
     values (:session, :place, :scan, :frame, cast(:purpose as review_purpose))"""
+_NEWEST = """
+    select max(review_session_id)
+    from review_session
+    where reviewer = :person and started_at > now() - interval '1 day'"""
 
 
 _PREVIOUS = """

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
 from braintumor.labels import CLASSES
+from braintumor.serving.prediction import ReviewReason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +28,19 @@ class Opinion:
     reasons: tuple[str, ...]
     second_class: str | None
 
+    @property
+    def is_out_of_distribution(self) -> bool:
+        """Return whether the image differs from the training images, so that the probabilities are not reliable."""
+        return ReviewReason.OUT_OF_DISTRIBUTION in self.reasons
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShownFrame:
-    """Hold the data of a frame on the review page. A blind frame has no ``opinion``, ``predictions`` and ``reviews``.
+    """Hold the data of a frame on the review page. A blind frame has only its images and its model.
 
-    ``slices`` has (scan ID, frame index) of each scored frame of the same DICOM series. Without a series, it has those
-    of the same file. Predictions and reviews are newest first.
+    ``is_conflict`` says whether reviewers disagree about the frame. ``same_image`` has (scan ID, frame index) of each
+    scan of another patient with the same image. ``slices`` has (scan ID, frame index) of each scored frame of the same
+    DICOM series. Without a series, it has those of the same file. Predictions and reviews are newest first.
     """
 
     scan_id: int
@@ -43,6 +50,8 @@ class ShownFrame:
     study_pseudonym: str | None
     scored_at: datetime
     opinion: Opinion | None
+    is_conflict: bool
+    same_image: tuple[tuple[int, int], ...]
     slices: tuple[tuple[int, int], ...]
     predictions: tuple[Any, ...]
     reviews: tuple[Any, ...]
@@ -63,8 +72,8 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
     if row is None:
         raise ReviewError(f"Scan {scan_id} has no prediction for frame {frame_index}. Go back to the worklist.")
     is_hidden = is_blind(connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer)
-    shown = [] if is_hidden else [_PREDICTIONS, _REVIEWS]
-    histories = [tuple(connection.execute(text(sql), frame).all()) for sql in shown] or [(), ()]
+    shown = [] if is_hidden else [_PREDICTIONS, _REVIEWS, _SAME_IMAGE]
+    parts = [tuple(connection.execute(text(sql), frame).all()) for sql in shown] or [(), (), ()]
     return ShownFrame(
         scan_id=scan_id,
         frame_index=frame_index,
@@ -73,9 +82,11 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
         study_pseudonym=row.study_pseudonym,
         scored_at=row.scored_at,
         opinion=None if is_hidden else _opinion(row),
+        is_conflict=row.is_conflict and not is_hidden,
+        same_image=tuple((each.scan_id, each.frame_index) for each in parts[2]),
         slices=tuple((each.scan_id, each.frame_index) for each in connection.execute(text(_SLICES), frame)),
-        predictions=histories[0],
-        reviews=histories[1],
+        predictions=parts[0],
+        reviews=parts[1],
     )
 
 
@@ -108,7 +119,12 @@ _CURRENT = """
     join model_version using (model_name)
     where scan_id = :scan and frame_index = :frame"""
 
-
+_SAME_IMAGE = """
+    select distinct on (prediction.scan_id) prediction.scan_id, frame_index
+    from cross_patient_duplicate_pair as pair
+    join prediction on prediction.scan_id = pair.other_scan_id
+    where pair.scan_id = :scan
+    order by prediction.scan_id, frame_index <> :frame, frame_index"""
 _SLICES = """
     select distinct prediction.scan_id, prediction.frame_index
     from scan as asked

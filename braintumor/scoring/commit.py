@@ -42,9 +42,8 @@ def commit_outcomes(
     superseded = [outcome for outcome in outcomes if isinstance(outcome, SupersededOutcome)]
     with transaction(engine) as connection:
         fence(connection, held)
-        _commit_scored(connection, held, scored)
-        _commit_without_prediction(connection, held, "rejected", [outcome.scan_id for outcome in rejected])
-        _commit_without_prediction(connection, held, "superseded", [outcome.scan_id for outcome in superseded])
+        _commit_scans(connection, held, {"scored": scored, "rejected": rejected, "superseded": superseded})
+        _commit_predictions(connection, held, scored)
         copy_rows(
             connection,
             "rejection",
@@ -79,47 +78,44 @@ def _close(connection: Connection, held: Claim, stage_seconds: Mapping[str, floa
     )
 
 
-def _commit_scored(connection: Connection, held: Claim, scored: Sequence[ScoredOutcome | CopiedOutcome]) -> None:
-    connection.execute(
-        text("""
-        create temporary table committed (
-            scan_id bigint, count_frame integer, format text, content_sha256 text, pixel_sha256 text,
-            study_pseudonym text, series_pseudonym text, patient_pseudonym text, audit_probability real
-        ) on commit drop""")
-    )
+def _commit_scans(connection: Connection, held: Claim, committed: Mapping[str, Sequence[Outcome]]) -> None:
+    """Write the states and the facts of the scans. ``committed`` has the outcomes by state."""
     columns = [field.name for field in fields(ScanFacts)]
-    copy_rows(
-        connection,
-        "committed",
-        ["scan_id", "count_frame", *columns],
-        ((s.scan_id, s.count_frame, *(getattr(s.facts, name) for name in columns)) for s in scored),
+    connection.execute(
+        text(f"""
+        create temporary table committed on commit drop as
+        select scan_id, state, count_frame, {", ".join(columns)} from scan with no data""")
     )
+    rows = (
+        (
+            each.scan_id,
+            state,
+            getattr(each, "count_frame", None),
+            *(getattr(getattr(each, "facts", None), name, None) for name in columns),
+        )
+        for state, outcomes in committed.items()
+        for each in outcomes
+    )
+    copy_rows(connection, "committed", ["scan_id", "state", "count_frame", *columns], rows)
     updated = connection.execute(
         text(f"""
         update scan
-        set state = 'scored', processed_at = clock_timestamp(), count_frame = committed.count_frame,
+        set state = committed.state, processed_at = clock_timestamp(), count_frame = committed.count_frame,
             {", ".join(f"{name} = committed.{name}" for name in columns)}
         from committed
-        where committed.scan_id = scan.scan_id and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk
-        """),
+        where committed.scan_id = scan.scan_id and scan.state = 'pending'
+          and scoring_run_id = :run and chunk_number = :chunk"""),
         {"run": held.run.scoring_run_id, "chunk": held.chunk_number},
     )
-    _require_all(updated.rowcount, len(scored), held)
+    _require_all(updated.rowcount, sum(map(len, committed.values())), held)
+
+
+def _commit_predictions(connection: Connection, held: Claim, scored: Sequence[ScoredOutcome | CopiedOutcome]) -> None:
     predictions = ((scan.scan_id, scan.predictions) for scan in scored if isinstance(scan, ScoredOutcome))
     write_predictions(
         connection, predictions, scoring_run_id=held.run.scoring_run_id, model=held.run.model, backend=held.run.backend
     )
     _copy_predictions(connection, held, [scan for scan in scored if isinstance(scan, CopiedOutcome)])
-
-
-def _commit_without_prediction(connection: Connection, held: Claim, state: str, scan_ids: list[int]) -> None:
-    updated = connection.execute(
-        text("""
-        update scan set state = cast(:state as scan_state), processed_at = clock_timestamp()
-        where scan_id = any(:ids) and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk"""),
-        {"state": state, "ids": scan_ids, "run": held.run.scoring_run_id, "chunk": held.chunk_number},
-    )
-    _require_all(updated.rowcount, len(scan_ids), held)
 
 
 def _require_all(updated: int, expected: int, held: Claim) -> None:

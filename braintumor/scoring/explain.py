@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
@@ -20,7 +20,7 @@ from braintumor.errors import (
     ObjectStoreError,
     ScoringRunError,
 )
-from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.imaging.model_input import PreparedFile
 from braintumor.labels import CLASSES
@@ -29,6 +29,9 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.scored_scans import find_scans
 
+_REJECTED = """
+    select reason from rejection join scan using (scan_id)
+    where scan_id = :scan and state = 'rejected' order by rejection.scoring_run_id desc limit 1"""
 TOLERANCE = 1e-3
 """Largest accepted difference between stored and repeated probability. Processors add in different orders."""
 
@@ -42,13 +45,17 @@ def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None =
     values = {"scan": scan_id, "frame": frame, "model": model}
     with transaction(engine) as connection:
         row = connection.execute(statement("scoring/explain"), values).one_or_none()
-    if row is None:
-        by_model = f" by {model}" if model else ""
-        raise ScoringRunError(
-            f"Scan {scan_id} has no prediction{by_model} for frame {frame}. See its predictions: `braintumor scan show "
-            f"{scan_id}`."
-        )
-    return dict(row._mapping)
+        rejected = connection.scalar(text(_REJECTED), values) if row is None else None
+    if row is not None:
+        return dict(row._mapping)
+    if rejected is not None:
+        reason = RejectionReason(rejected)
+        raise ScoringRunError(f"Scan {scan_id} was rejected ({reason}). {reason.explanation} {reason.remedy}")
+    by_model = f" by {model}" if model else ""
+    raise ScoringRunError(
+        f"Scan {scan_id} has no prediction{by_model} for frame {frame}. See its predictions: `braintumor scan show "
+        f"{scan_id}`."
+    )
 
 
 def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[str, Any]) -> list[str]:

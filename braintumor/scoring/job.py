@@ -123,7 +123,11 @@ class ScoringJob:
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
         """Score one chunk with the run's pinned models, and return the number of scans per outcome."""
         run = load_run(self.engine, scoring_run_id)
-        source = ScanSource(store=self.store, pseudonym_key=self.settings.require("pseudonym_key").encode())
+        source = ScanSource(
+            store=self.store,
+            pseudonym_key=self.settings.require("pseudonym_key").encode(),
+            with_attributes=self.settings.is_yes("scan_attributes"),
+        )
         with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
             first, second = self._loaded(run)
             counts = score_chunk(self.engine, run, chunk_number, source=source, model=first, second=second)

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from braintumor.imaging.decoding.dicom_header import ScanAttributes
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.serving.prediction import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanFacts:
-    """Hold the facts of a decoded file that become columns of ``scan``. Pseudonyms are keyed hashes.
+class HeaderFacts(ScanAttributes):
+    """Hold the facts of a DICOM header that become columns of ``scan``. Pseudonyms are keyed hashes.
+
+    All facts of another format are ``None``.
+    """
+
+    study_pseudonym: str | None = None
+    series_pseudonym: str | None = None
+    patient_pseudonym: str | None = None
+    site_pseudonym: str | None = None
+    station_pseudonym: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanFacts(HeaderFacts):
+    """Hold the facts of a decoded file that become columns of ``scan``.
 
     ``audit_probability`` is the probability of the draw if the scan was drawn into the audit sample, otherwise
     ``None``.
@@ -20,9 +35,6 @@ class ScanFacts:
     format: str
     content_sha256: str
     pixel_sha256: str
-    study_pseudonym: str | None
-    series_pseudonym: str | None
-    patient_pseudonym: str | None
     audit_probability: float | None
 
 
@@ -59,12 +71,13 @@ class CopiedOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RejectedOutcome:
-    """Hold the rejection of a scan that cannot be scored."""
+    """Hold the rejection of a scan that cannot be scored, with the facts of its header if it could be read."""
 
     name: ClassVar[str] = "rejected"
 
     scan_id: int
     rejection: Rejection
+    facts: HeaderFacts = field(default_factory=HeaderFacts)
 
 
 @dataclass(frozen=True, kw_only=True)

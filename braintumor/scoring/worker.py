@@ -13,16 +13,16 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import Engine
 
 from braintumor.dataset.erased_subjects import ErasedSubjects
 from braintumor.errors import ObjectRefusedError, ObjectStoreUnreachableError
+from braintumor.imaging.decoding.dicom_header import DicomHeader
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.model_input import PreparedFile
-from braintumor.imaging.pseudonym import pseudonym
+from braintumor.imaging.pseudonym import Kind, pseudonym
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool, default_pool
 from braintumor.logs import bound
 from braintumor.s3 import ObjectStore
@@ -31,6 +31,7 @@ from braintumor.scoring.deduplication import DuplicateIndex, ReadScan
 from braintumor.scoring.lease import MAX_ISOLATED_ATTEMPTS, Claim, ClaimedScan, claim, heartbeat, isolated, renew
 from braintumor.scoring.outcomes import (
     CopiedOutcome,
+    HeaderFacts,
     Outcome,
     RejectedOutcome,
     ScanFacts,
@@ -49,10 +50,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ScanSource:
-    """Hold the object store of the scans, the key of their pseudonyms, and the pool that decodes the scans."""
+    """Hold the object store of the scans, the key of their pseudonyms, and the pool that decodes the scans.
+
+    ``with_attributes`` says whether attributes of DICOM headers are stored.
+    """
 
     store: ObjectStore
     pseudonym_key: bytes = field(repr=False)
+    with_attributes: bool = True
     pool: DecoderPool = field(default_factory=default_pool)
 
 
@@ -89,7 +94,7 @@ def score_chunk(
             engine=engine,
             held=held,
             pipeline=Pipeline(reader=reader, model=model, second=second),
-            facts=_FactsReader(key=source.pseudonym_key, erased=erased),
+            facts=_FactsReader(key=source.pseudonym_key, erased=erased, with_attributes=source.with_attributes),
         ).run()
 
 
@@ -99,6 +104,7 @@ class _FactsReader:
 
     key: bytes = field(repr=False)
     erased: ErasedSubjects
+    with_attributes: bool
 
     def classify(self, reading: Reading) -> ReadScan | RejectedOutcome | SupersededOutcome | None:
         """Return a scan that the model must score, or the outcome of a scan that cannot be scored.
@@ -113,7 +119,9 @@ class _FactsReader:
                     return ReadScan(scan_id=reading.scan_id, facts=facts, frames=file.scan)
                 rejection = Rejection(reason=RejectionReason.SUBJECT_ERASED, detail="of a person who was erased")
             case Rejection() as rejection:
-                pass
+                header = HeaderFacts(**self._header_facts(rejection.dicom))
+                if not self.erased.holds_scan(header.patient_pseudonym, header.study_pseudonym):
+                    return RejectedOutcome(scan_id=reading.scan_id, rejection=rejection, facts=header)
             case ObjectRefusedError() as error:
                 rejection = Rejection(reason=RejectionReason.ACCESS_DENIED, detail=str(error))
             case ObjectStoreUnreachableError():
@@ -123,20 +131,32 @@ class _FactsReader:
         return RejectedOutcome(scan_id=reading.scan_id, rejection=rejection)
 
     def _facts(self, file: PreparedFile) -> ScanFacts:
-        identity, content_sha256 = file.dicom, file.scan.content_sha256
+        content_sha256 = file.scan.content_sha256
         assert content_sha256 is not None
         return ScanFacts(
             format=file.format,
             content_sha256=content_sha256,
             pixel_sha256=file.pixel_sha256,
-            study_pseudonym=self._pseudonym("study", identity.study_instance_uid if identity else None),
-            series_pseudonym=self._pseudonym("series", identity.series_instance_uid if identity else None),
-            patient_pseudonym=self._pseudonym("patient", identity.patient_id if identity else None),
             audit_probability=AUDIT_SHARE if is_audited(content_sha256) else None,
+            **self._header_facts(file.dicom),
         )
 
-    def _pseudonym(self, kind: Literal["study", "series", "patient"], value: str | None) -> str | None:
-        return None if value is None else pseudonym(value, kind=kind, key=self.key)
+    def _header_facts(self, header: DicomHeader | None) -> dict[str, str | None]:
+        """Return the values of ``HeaderFacts``. Two sites can have stations of one name, so a station has its site."""
+        if header is None:
+            return {}
+        identifiers: dict[Kind, str] = {
+            "study": header.study_instance_uid,
+            "series": header.series_instance_uid,
+            "patient": header.patient_id,
+        }
+        if self.with_attributes:
+            identifiers["site"] = header.institution_name
+            identifiers["station"] = f"{header.institution_name}\0{header.station_name}" if header.station_name else ""
+        pseudonyms = {
+            f"{kind}_pseudonym": pseudonym(value, kind=kind, key=self.key) for kind, value in identifiers.items()
+        }
+        return {**pseudonyms, **(asdict(header.attributes) if self.with_attributes else {})}
 
 
 @dataclass(kw_only=True)

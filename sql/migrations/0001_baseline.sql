@@ -658,6 +658,14 @@ create table scan (
     processed_at       timestamptz,
     isolated_attempts  integer not null default 0,
     audit_probability  real check (audit_probability > 0 and audit_probability <= 1),
+    site_pseudonym     text,
+    station_pseudonym  text,
+    manufacturer       text,
+    device_model       text,
+    field_strength     text,
+    sequence_family    text,
+    age_band           text,
+    sex                text,
     foreign key (scoring_run_id, chunk_number) references scoring_chunk
 );
 comment on table scan is 'One row per S3 object version that any run has listed.';
@@ -683,6 +691,17 @@ comment on column scan.isolated_attempts is
     'rejected.';
 comment on column scan.audit_probability is
     'Probability with which the scan was drawn into the audit sample before it was scored; null if it was not drawn.';
+comment on column scan.site_pseudonym is
+    'Keyed pseudonym of the InstitutionName; null without one. This and the next columns are only for DICOM.';
+comment on column scan.station_pseudonym is 'Keyed pseudonym of InstitutionName and StationName; null without a station.';
+comment on column scan.manufacturer is 'Vendor of the scanner, such as siemens or other; null without one.';
+comment on column scan.device_model is
+    'Model of the scanner in small letters; null without one and for a name that could number or name a person.';
+comment on column scan.field_strength is 'Nominal field strength, such as 1.5 T; null if the header has no clear one.';
+comment on column scan.sequence_family is
+    'T1, T1 with contrast, T2, FLAIR or other, by the rule of decision 0049; null if the header states no sequence.';
+comment on column scan.age_band is 'Decade of the patient''s age, such as 40 to 49; the last is 90 and over.';
+comment on column scan.sex is 'M, F or O; null without one.';
 create index scan_pending on scan (scan_id) where state = 'pending';  -- the plan reads only these
 create index scan_by_chunk on scan (scoring_run_id, chunk_number);  -- a worker claims a chunk's scans
 create index scan_by_content on scan (content_sha256) where content_sha256 is not null;  -- duplicates of the same bytes
@@ -773,7 +792,8 @@ create table scoring_run_summary (
     count_expected  double precision,
     reasons         text[] not null,
     judged_at       timestamptz not null default now(),
-    drift           jsonb not null default '[]'
+    drift           jsonb not null default '[]',
+    drop_evidence   double precision
 );
 comment on table scoring_run_summary is 'One row per scoring run with a run status: its level and the reasons.';
 comment on column scoring_run_summary.scoring_run_id is 'The scoring run.';
@@ -791,6 +811,51 @@ comment on column scoring_run_summary.drift is
     'One object per reference (recent runs of the site, the model''s test split): reference, count_reference, and the '
     'population stability index of_class (recent runs only) and of_confidence. Null means not assessed. Empty if '
     'drift was not computed.';
+comment on column scoring_run_summary.drop_evidence is
+    'Evidence of this year that the live accuracy is too low (largest wealth of bets). 20 or more makes the run amber. '
+    'Null if no audited scan was assessed.';
+
+create table live_accuracy_figure (
+    scoring_run_id   bigint not null references scoring_run,
+    figure           text not null check (figure in ('scan', 'patient', 'predicted class', 'finding')),
+    class            tumor_class,
+    value            double precision,
+    low              double precision,
+    high             double precision,
+    not_assessed     text,
+    count_drawn      integer,
+    count_read       integer,
+    count_settled    integer not null,
+    count_conflict   integer,
+    count_undecided  integer,
+    estimated_at     timestamptz not null default now(),
+    unique nulls not distinct (scoring_run_id, figure, class),
+    check ((value is null) = (not_assessed is not null))
+);
+comment on table live_accuracy_figure is
+    'One row per scoring run and figure of the live accuracy of its model, estimated from the audit sample of the 90 '
+    'days before.';
+comment on column live_accuracy_figure.scoring_run_id is 'The scoring run that made the estimate at its end.';
+comment on column live_accuracy_figure.figure is
+    'scan: share of correct scans. patient: mean of the patients'' shares. predicted class: share of correct scans '
+    'among those predicted as class. finding: share of correct scans among those in which reviewers find class.';
+comment on column live_accuracy_figure.class is 'The class of the figure; null for scan and patient.';
+comment on column live_accuracy_figure.value is
+    'Estimated share of correct predictions, 0 to 1; null if it was not assessed.';
+comment on column live_accuracy_figure.low is 'Lower end of the 95% interval, clustered by patient or scan.';
+comment on column live_accuracy_figure.high is 'Upper end of the 95% interval, clustered by patient or scan.';
+comment on column live_accuracy_figure.not_assessed is 'Reason for having no estimate; null with an estimate.';
+comment on column live_accuracy_figure.count_drawn is
+    'Scans that were drawn into the audit sample; null for a finding, because an unread scan has none.';
+comment on column live_accuracy_figure.count_read is
+    'Of these, scans with a blind review; null for a finding.';
+comment on column live_accuracy_figure.count_settled is
+    'Of these, scans with a finding other than unusable_image. The estimate uses them.';
+comment on column live_accuracy_figure.count_conflict is
+    'Of those read, scans in conflict: blind reviewers disagree and no adjudication decided; null for a finding.';
+comment on column live_accuracy_figure.count_undecided is
+    'Of those read, scans with cannot_tell or unusable_image only; null for a finding.';
+comment on column live_accuracy_figure.estimated_at is 'Time of the estimate.';
 
 -- Predictions ---------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
--- Is the model as accurate on new scans as on its test split, by week, on blind reviews of the audit sample?
-select week_date, model_name, count_frame, agreement, agreement_low, agreement_high, test_accuracy
-from braintumor.live_accuracy_weekly
-where sample = 'audit' and is_blind
-order by week_date, model_name;
+-- How accurate is the model on new scans: per scan, per patient and per class, by blind reviews of the audit sample?
+select
+    figure, class, model_name, value, low, high, not_assessed,
+    count_drawn, count_read, count_settled, count_conflict, count_undecided, drop_evidence, estimated_at
+from braintumor.live_accuracy
+where scoring_run_id = (select max(scoring_run_id) from braintumor.live_accuracy)
+order by array_position(array['scan', 'patient', 'predicted class', 'finding'], figure), class;

@@ -16,7 +16,7 @@ where not exists (
 )
 order by withdrawal.model_version_id, withdrawal.withdrawal_id desc;
 comment on view withdrawn_model is
-    'One row per model that is withdrawn now. Example: which models are withdrawn, and why?';
+    'One row per model that is withdrawn now. Key: model_version_id. Example: which models are withdrawn, and why?';
 comment on column withdrawn_model.model_version_id is 'The withdrawn model.';
 comment on column withdrawn_model.model_name is 'Name of the withdrawn model.';
 comment on column withdrawn_model.actor is 'Operator of the withdrawal.';
@@ -45,7 +45,7 @@ join model_version using (model_version_id)
 where newest.model_version_id not in (select model_version_id from withdrawn_model);
 comment on view champion is
     'One row: the model of the newest promotion. No row before the first promotion and after a withdrawal of that '
-    'model. Example: which model scores the next run?';
+    'model. Key: model_version_id. Example: which model scores the next run?';
 comment on column champion.model_version_id is 'The champion.';
 comment on column champion.model_name is 'Name of the champion.';
 comment on column champion.action is 'promote or rollback.';
@@ -98,8 +98,8 @@ select
 from act
 join model_version using (model_version_id);
 comment on view promotion_history is
-    'One row per promotion, rollback, withdrawal or pruning of a model. Example: which models changed this '
-    'month, by which operator and why?';
+    'One row per promotion, rollback, withdrawal or pruning of a model. Key: model_version_id, action, acted_at. '
+    'Example: which models changed this month, by which operator and why?';
 comment on column promotion_history.model_version_id is 'The model.';
 comment on column promotion_history.model_name is 'Name of the model.';
 comment on column promotion_history.action is 'promote, rollback, withdraw or prune.';
@@ -130,8 +130,8 @@ left join last_promotion using (model_version_id)
 left join withdrawn_model using (model_version_id)
 left join pruning using (model_version_id);
 comment on view model_status is
-    'One row per model version: whether it is or was champion, is withdrawn or has deleted files. Example: which '
-    'models are withdrawn?';
+    'One row per model version: whether it is or was champion, is withdrawn or has deleted files. Key: '
+    'model_version_id. Example: which models are withdrawn?';
 comment on column model_status.model_version_id is 'The model.';
 comment on column model_status.model_name is 'Name of the model.';
 comment on column model_status.is_champion is 'Whether it is the champion now.';

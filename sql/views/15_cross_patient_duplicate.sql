@@ -7,8 +7,8 @@ from scan
 join scan as other using (pixel_sha256)
 where other.patient_pseudonym <> scan.patient_pseudonym and other.state = 'scored' and scan.state = 'scored';
 comment on view cross_patient_duplicate_pair is
-    'One row per scored scan and scored scan of another patient with equal pixels, so each pair has two rows. '
-    'Example: which images are filed under two patients?';
+    'One row per scored scan and scored scan of another patient with equal pixels, so each pair has two rows. Key: '
+    'scan_id, other_scan_id. Example: which images are filed under two patients?';
 comment on column cross_patient_duplicate_pair.scan_id is 'The scan.';
 comment on column cross_patient_duplicate_pair.other_scan_id is 'The scan of the other patient.';
 

@@ -6,8 +6,8 @@ from rescore
 join scoring_run using (scoring_run_id)
 where rescore.state = 'already_scored';
 comment on view repeated_prediction is
-    'One row per scan and rescore that made an earlier prediction of its model current again. Example: which rescores '
-    'reused predictions?';
+    'One row per scan and rescore that made an earlier prediction of its model current again. Key: scan_id, '
+    'scoring_run_id. Example: which rescores reused predictions?';
 comment on column repeated_prediction.scan_id is 'The scan.';
 comment on column repeated_prediction.model_version_id is 'The model of the rescore and of the earlier prediction.';
 comment on column repeated_prediction.scoring_run_id is 'The rescore.';
@@ -85,8 +85,8 @@ where not exists (
       )
 );
 comment on view current_prediction is
-    'One row per frame: the prediction of the latest run. For review, not for diagnosis. Example: what is the '
-    'prediction for scan 17?';
+    'One row per frame: the prediction of the latest run. For review, not for diagnosis. Key: scan_id, frame_index. '
+    'Example: what is the prediction for scan 17?';
 comment on column current_prediction.review_reasons is
     'Reasons for a review, as written at scoring, plus model_withdrawn and same_content_other_patient as of now; '
     'empty without one.';

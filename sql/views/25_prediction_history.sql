@@ -18,5 +18,5 @@ from prediction
 join scan using (scan_id)
 join model_version using (model_version_id);
 comment on view prediction_history is
-    'One row per frame and model with a prediction, current or not. Example: which predictions did scan 17 have '
-    'before the rescore?';
+    'One row per frame and model with a prediction, current or not. Key: scan_id, frame_index, model_name. Example: '
+    'which predictions did scan 17 have before the rescore?';

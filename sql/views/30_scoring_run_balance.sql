@@ -43,8 +43,8 @@ select
     end as outcome
 from evidence;
 comment on view scoring_run_object_outcome is
-    'One row per object that a scoring run listed, except erased ones, with its outcome. Example: which scans of the '
-    'last run are unaccounted?';
+    'One row per object that a scoring run listed, except erased ones, with its outcome. Key: scoring_run_id, '
+    'scan_id. Example: which scans of the last run are unaccounted?';
 comment on column scoring_run_object_outcome.scoring_run_id is 'The scoring run.';
 comment on column scoring_run_object_outcome.scan_id is 'The scan.';
 comment on column scoring_run_object_outcome.outcome is
@@ -75,7 +75,8 @@ left join (
 where scoring_run.kind = 'night'
 group by scoring_run.scoring_run_id, erased.count_erased;
 comment on view scoring_run_balance is
-    'One row per scoring run, counted from the rows at each query. Example: does every run still balance?';
+    'One row per scoring run, counted from the rows at each query. Key: scoring_run_id. Example: does every run '
+    'still balance?';
 comment on column scoring_run_balance.scoring_run_id is 'The scoring run.';
 comment on column scoring_run_balance.run_key is 'Name of the DAG run or command.';
 comment on column scoring_run_balance.started_at is 'Start of the scoring run.';
@@ -104,6 +105,6 @@ select
 from scoring_run_summary
 join scoring_run using (scoring_run_id);
 comment on view run_status is
-    'One row per scoring run with a status: its level and the reasons. Example: which of the last runs were not '
-    'green, and why?';
+    'One row per scoring run with a status: its level and the reasons. Key: scoring_run_id. Example: which of the '
+    'last runs were not green, and why?';
 comment on column run_status.scoring_run_id is 'The scoring run.';

@@ -31,8 +31,8 @@ from evidence
 join model_version using (model_version_id)
 join model_version as before_model on before_model.model_version_id = evidence.before_model_version_id;
 comment on view rescore_outcome is
-    'One row per rescore and scan, except erased ones, with its outcome. Example: which scans were rescored since '
-    'Tuesday?';
+    'One row per rescore and scan, except erased ones, with its outcome. Key: scoring_run_id, scan_id. Example: '
+    'which scans were rescored since Tuesday?';
 comment on column rescore_outcome.scoring_run_id is 'The rescore.';
 comment on column rescore_outcome.scan_id is 'The scan.';
 comment on column rescore_outcome.before_model_name is 'Model of the current prediction at the request.';
@@ -73,7 +73,7 @@ left join (
 ) as erased using (scoring_run_id)
 group by rescore_run.scoring_run_id, scoring_run.scoring_run_id, model_version.model_version_id, erased.count_erased;
 comment on view rescore_balance is
-    'One row per rescore, counted from the rows at each query. Example: does every rescore '
+    'One row per rescore, counted from the rows at each query. Key: scoring_run_id. Example: does every rescore '
     'account for all its scans?';
 comment on column rescore_balance.scoring_run_id is 'The rescore.';
 comment on column rescore_balance.run_key is 'Name of the DAG run or command.';

@@ -18,8 +18,8 @@ join model_version using (model_version_id)
 left join withdrawn_model on withdrawn_model.model_version_id = prediction.model_version_id
 group by scored_date, model_version.model_name, prediction.predicted_class;
 comment on view daily_summary is
-    'One row per day (UTC), model and class, over all predictions, current or not. Example: how many gliomas were '
-    'predicted yesterday?';
+    'One row per day (UTC), model and class, over all predictions, current or not. Key: scored_date, model_name, '
+    'predicted_class. Example: how many gliomas were predicted yesterday?';
 comment on column daily_summary.scored_date is 'Day of the predictions (UTC).';
 comment on column daily_summary.model_name is 'Model of the predictions.';
 comment on column daily_summary.predicted_class is 'Predicted class.';
@@ -36,7 +36,7 @@ select
 from rejection
 group by rejected_date, reason;
 comment on view rejection_summary is
-    'One row per day (UTC) and reason code. Example: why were files rejected this week?';
+    'One row per day (UTC) and reason code. Key: rejected_date, reason. Example: why were files rejected this week?';
 comment on column rejection_summary.rejected_date is 'Day of the rejections (UTC).';
 comment on column rejection_summary.reason is 'Reason code.';
 comment on column rejection_summary.count_scan is 'Rejected scans.';
@@ -73,7 +73,8 @@ join model_version using (model_version_id)
 join model_status on model_status.model_version_id = evaluation.model_version_id
 join training_run using (training_run_id);
 comment on view model_leaderboard is
-    'One row per model version, snapshot and split, with the metrics. Example: which model is best on test?';
+    'One row per model version, snapshot and split, with the metrics. Key: model_name, snapshot_id, split. Example: '
+    'which model is best on test?';
 comment on column model_leaderboard.model_name is 'Name of the model.';
 comment on column model_leaderboard.recipe_override is
     'Recipe values of the training that differ from the recipe file; {} without overrides.';

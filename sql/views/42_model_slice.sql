@@ -15,8 +15,8 @@ from evaluation_slice
 join evaluation using (evaluation_id)
 join model_version using (model_version_id);
 comment on view model_slice is
-    'One row per model version, snapshot, split, attribute and value. Example: how accurate is the model on images of '
-    'women?';
+    'One row per model version, snapshot, split, attribute and value. Key: model_name, snapshot_id, split, '
+    'attribute, value. Example: how accurate is the model on images of women?';
 comment on column model_slice.model_name is 'Name of the model.';
 comment on column model_slice.split is 'Evaluated split.';
 comment on column model_slice.count_image is 'Images of the slice.';

@@ -53,8 +53,8 @@ select
     scored_at
 from combined;
 comment on view scan_prediction is
-    'One row per scan, over the current predictions of its frames. For review, not for diagnosis. Example: which '
-    'volumes have one slice that looks like a tumor?';
+    'One row per scan, over the current predictions of its frames. For review, not for diagnosis. Key: scan_id. '
+    'Example: which volumes have one slice that looks like a tumor?';
 comment on column scan_prediction.model_name is 'Model of the newest prediction of the scan.';
 comment on column scan_prediction.predicted_class is 'Class of the highest mean probability.';
 comment on column scan_prediction.count_frame is 'Frames with a current prediction.';
@@ -122,7 +122,7 @@ select
 from combined;
 comment on view study_prediction is
     'One row per study pseudonym, over the current predictions of all its frames with equal weight. For review, not '
-    'for diagnosis. Example: which studies have a suspicious frame?';
+    'for diagnosis. Key: study_pseudonym. Example: which studies have a suspicious frame?';
 comment on column study_prediction.model_names is 'Models of the predictions, sorted.';
 comment on column study_prediction.predicted_class is 'Class of the highest mean probability.';
 comment on column study_prediction.count_scan is 'Scans of the study with a current prediction.';

@@ -18,5 +18,5 @@ left join review_retraction using (review_id)
 where review_retraction.review_id is null
 order by scan_id, frame_index, reviewer, review_id desc;
 comment on view current_review is
-    'One row per frame and reviewer: the newest review that was not retracted, including repeats. Example: which '
-    'findings do reviewers have for scan 17?';
+    'One row per frame and reviewer: the newest review that was not retracted, including repeats. Key: scan_id, '
+    'frame_index, reviewer. Example: which findings do reviewers have for scan 17?';

@@ -31,8 +31,8 @@ select
 from grouped;
 comment on view frame_consensus is
     'One row per frame with a review: the finding of the newest adjudication, or else the one that all reviewers '
-    'agree on, or else null. cannot_tell is not a finding. Example: on which frames do reviewers disagree? where '
-    'is_conflict.';
+    'agree on, or else null. cannot_tell is not a finding. Key: scan_id, frame_index. Example: on which frames do '
+    'reviewers disagree? where is_conflict.';
 comment on column frame_consensus.count_reviewer is 'Reviewers with a finding.';
 comment on column frame_consensus.finding is
     'Finding of the newest adjudication, or else of all reviewers; null in a conflict and without a finding.';
@@ -93,7 +93,7 @@ where not current_prediction.is_settled;
 comment on view review_worklist is
     'One row per frame whose current prediction is not settled by reviewers. Order by risk_rank, '
     'risk_rank_at_scoring, confidence. Only a review removes a frame, including a predicted normal. For review, not '
-    'for diagnosis. Example: which frame is reviewed next?';
+    'for diagnosis. Key: scan_id, frame_index. Example: which frame is reviewed next?';
 comment on column review_worklist.risk_rank is
     '1 same_content_other_patient, 2 reviewers_disagree, 3 out_of_distribution, 4 model_withdrawn, 5 '
     'model_disagreement, 6 several_classes, 7 no_likely_class, 8 tumor, 9 normal.';

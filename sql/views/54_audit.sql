@@ -19,7 +19,7 @@ where scan.audit_probability is not null and review.is_blind and review.purpose 
 order by review.scan_id, review.frame_index, review.reviewer, review.review_id;
 comment on view audit_review is
     'One row per frame of the audit sample and reviewer: the first blind review, even if it was retracted or changed '
-    'later. Example: which blind reviews were retracted?';
+    'later. Key: scan_id, frame_index, reviewer. Example: which blind reviews were retracted?';
 comment on column audit_review.is_retracted is 'Whether the reviewer retracted the review later. It still counts here.';
 
 -- audit_consensus: one row per frame of the audit sample with a blind review. Example: where do blind reviewers disagree?
@@ -47,34 +47,77 @@ select
     last_reviewed_at
 from grouped;
 comment on view audit_consensus is
-    'One row per frame of the audit sample with a blind review: the finding of the first blind reviews. Example: '
-    'where do blind reviewers disagree?';
+    'One row per frame of the audit sample with a blind review: the finding of the first blind reviews. Key: '
+    'scan_id, frame_index. Example: where do blind reviewers disagree?';
 comment on column audit_consensus.count_reviewer is 'Blind reviewers with a finding.';
 comment on column audit_consensus.finding is
     'Finding of the newest blind adjudication, or else of all first blind reviews; null if they differ or none has a '
     'finding.';
 comment on column audit_consensus.last_reviewed_at is 'Time of the newest of these reviews.';
 
--- audit_progress: one row per month (UTC) in which scans of the audit sample arrived. Example: is the audit sample complete?
--- An accuracy from the sample is valid only if most of its scans are read. A scan is read if one of its frames has a blind
--- review. It is settled if the blind reviews of one of its frames give a finding.
-create view audit_progress as
+-- audited_scan: one row per scored scan of the audit sample: its design weight, the prediction of its scoring run and the
+-- finding of the first blind reviews. Example: which audited scans are in conflict? where outcome = 'conflict'
+-- A file of many frames has one row, for the frame of its first blind review. Before a review it is the frame that the review
+-- page shows first. The weight of a scan in an estimate is 1 / audit_probability. Scans of one cluster_key are related.
+create view audited_scan as
+with first_read as (
+    select distinct on (scan_id) scan_id, frame_index
+    from audit_review
+    order by scan_id, review_id
+)
 select
-    date_trunc('month', scan.discovered_at at time zone 'utc')::date as month_date,
-    count(*) as count_drawn,
-    count(read.scan_id) as count_read,
-    count(*) filter (where read.is_settled) as count_settled
+    scan.scan_id,
+    drawn.frame_index,
+    scan.scoring_run_id,
+    scoring_run.model_version_id,
+    model_version.model_name,
+    scan.audit_probability,
+    scan.patient_pseudonym,
+    coalesce(
+        scan.patient_pseudonym, scan.study_pseudonym, scan.series_pseudonym, md5(scan.content_sha256), scan.scan_id::text
+    ) as cluster_key,
+    drawn.predicted_class,
+    drawn.confidence,
+    drawn.probability_normal,
+    case
+        when audit_consensus.scan_id is null then 'unread'
+        when audit_consensus.finding = 'unusable_image' then 'unusable'
+        when audit_consensus.finding is not null then 'settled'
+        when audit_consensus.count_reviewer > 0 then 'conflict'
+        else 'undecided'
+    end as outcome,
+    audit_consensus.finding,
+    audit_consensus.finding::text = drawn.predicted_class::text as is_agreed,
+    scan.processed_at,
+    audit_consensus.last_reviewed_at as reviewed_at
 from scan
-left join (
-    select scan_id, bool_or(finding is not null) as is_settled from audit_consensus group by scan_id
-) as read using (scan_id)
-where scan.audit_probability is not null
-group by month_date;
-comment on view audit_progress is
-    'One row per month (UTC) in which scans of the audit sample arrived: drawn, blindly read and settled scans. '
-    'Example: is the audit sample complete?';
-comment on column audit_progress.month_date is 'First day of the month (UTC).';
-comment on column audit_progress.count_drawn is 'Scans that were drawn into the audit sample.';
-comment on column audit_progress.count_read is 'Of these, scans with at least one blind review.';
-comment on column audit_progress.count_settled is
-    'Of these, scans whose blind reviews give a finding, including unusable_image.';
+join scoring_run using (scoring_run_id)
+join model_version using (model_version_id)
+left join first_read using (scan_id)
+cross join lateral (
+    select frame_index, predicted_class, confidence, probability_normal
+    from prediction
+    where prediction.scan_id = scan.scan_id and prediction.model_version_id = scoring_run.model_version_id
+    order by frame_index = first_read.frame_index desc, md5(scan.scan_id || '/' || frame_index)
+    limit 1
+) as drawn
+left join audit_consensus on audit_consensus.scan_id = scan.scan_id and audit_consensus.frame_index = drawn.frame_index
+where scan.audit_probability is not null and scan.state = 'scored';
+comment on view audited_scan is
+    'One row per scored scan of the audit sample: its design weight, the prediction of its scoring run and the finding '
+    'of the first blind reviews. Key: scan_id. Example: which audited scans are in conflict?';
+comment on column audited_scan.frame_index is
+    'Frame of the first blind review; before a review, the frame that the review page shows first.';
+comment on column audited_scan.scoring_run_id is 'The scoring run that scored the scan.';
+comment on column audited_scan.model_version_id is 'Model of that run.';
+comment on column audited_scan.model_name is 'Name of that model.';
+comment on column audited_scan.cluster_key is
+    'Equal for related scans: the pseudonym of the patient, study or series, or else a hash of the file.';
+comment on column audited_scan.outcome is
+    'settled: the first blind reviews give a finding. conflict: reviewers disagree. undecided: only cannot_tell. '
+    'unusable: unusable_image. unread: no blind review yet.';
+comment on column audited_scan.finding is 'Finding of the first blind reviews; null unless settled or unusable.';
+comment on column audited_scan.is_agreed is
+    'Whether finding and predicted class are equal; null without a finding. other_finding agrees with no class.';
+comment on column audited_scan.processed_at is 'Time when the scan was scored.';
+comment on column audited_scan.reviewed_at is 'Time of the newest of these reviews; null without one.';

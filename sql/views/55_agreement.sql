@@ -59,7 +59,7 @@ where settled.finding <> 'unusable_image'
   );
 comment on view review_comparison is
     'One row per settled frame and model whose prediction was current at a review: the finding next to the predicted '
-    'class. Example: where did reviewers correct the model?';
+    'class. Key: scan_id, frame_index, model_version_id. Example: where did reviewers correct the model?';
 comment on column review_comparison.model_version_id is 'The compared model.';
 comment on column review_comparison.model_name is 'Name of the compared model.';
 comment on column review_comparison.sample is
@@ -72,53 +72,6 @@ comment on column review_comparison.is_agreed is
     'Whether finding and predicted class are equal. other_finding agrees with no class.';
 comment on column review_comparison.count_reviewer is 'Reviewers with a finding.';
 comment on column review_comparison.reviewed_at is 'Time of the newest review that counts.';
-
--- human_agreement: one row per model, sample, blindness and predicted class, and one for all classes (null).
--- Example: how often do blind reviewers agree with "normal" on the audit sample, and with which interval?
--- Counted from review_comparison, so frames in conflict, unusable_image and cannot_tell are excluded. Only the audit sample
--- estimates the accuracy in general, and only after most of it is read. The 95% Wilson intervals treat frames as independent.
--- If count_scan is far below count_frame, they are too narrow, because frames of one volume are correlated.
-create view human_agreement as
-with counted as (
-    select
-        model_name,
-        sample,
-        is_blind,
-        predicted_class,
-        count(distinct scan_id) as count_scan,
-        count(*) as count_frame,
-        count(*) filter (where is_agreed) as count_agreed
-    from review_comparison
-    group by grouping sets ((model_name, sample, is_blind), (model_name, sample, is_blind, predicted_class))
-)
-select
-    model_name,
-    sample,
-    is_blind,
-    predicted_class,
-    count_scan,
-    count_frame,
-    count_agreed,
-    count_agreed::double precision / count_frame as agreement,
-    wilson_low(count_agreed, count_frame) as agreement_low,
-    wilson_high(count_agreed, count_frame) as agreement_high
-from counted;
-comment on view human_agreement is
-    'One row per model, sample (audit, worklist), blindness and predicted class; class null for all. Only the audit '
-    'sample estimates the accuracy in general. Example: how often do blind reviewers agree with normal on the audit '
-    'sample?';
-comment on column human_agreement.model_name is 'Name of the compared model.';
-comment on column human_agreement.sample is
-    'audit if the scans were drawn at random before they were scored, else worklist.';
-comment on column human_agreement.is_blind is 'Whether the page hid the model''s prediction from the reviewers.';
-comment on column human_agreement.predicted_class is 'Predicted class; null for all classes together.';
-comment on column human_agreement.count_scan is 'Scans of these frames.';
-comment on column human_agreement.count_frame is 'Settled frames.';
-comment on column human_agreement.count_agreed is 'Of these, frames on which reviewers and model agree.';
-comment on column human_agreement.agreement is 'count_agreed as a share of count_frame.';
-comment on column human_agreement.agreement_low is 'Lower end of the 95% Wilson interval; frames count as independent.';
-comment on column human_agreement.agreement_high is
-    'Upper end of the 95% Wilson interval; frames count as independent.';
 
 -- time_to_review: one row per frame with a prediction. Example: how long does a predicted tumor wait for a reviewer?
 -- scored_at is the time of the first prediction, reviewed_at of the first review that was not retracted.
@@ -151,8 +104,8 @@ where not exists (
       and (earlier.scored_at, earlier.model_version_id) < (prediction.scored_at, prediction.model_version_id)
 );
 comment on view time_to_review is
-    'One row per frame with a prediction: arrival, first prediction, first review, and the times between. Example: '
-    'how long does a predicted tumor wait for a reviewer?';
+    'One row per frame with a prediction: arrival, first prediction, first review, and the times between. Key: '
+    'scan_id, frame_index. Example: how long does a predicted tumor wait for a reviewer?';
 comment on column time_to_review.model_name is 'Model of the first prediction.';
 comment on column time_to_review.predicted_class is 'Class of the first prediction.';
 comment on column time_to_review.risk_rank_at_scoring is

@@ -20,7 +20,8 @@ select
 from mix
 join model_version using (model_version_id);
 comment on view class_mix_weekly is
-    'One row per week (its Monday, UTC), model and predicted class. Example: are there more gliomas lately?';
+    'One row per week (its Monday, UTC), model and predicted class. Key: week_date, model_name, predicted_class. '
+    'Example: are there more gliomas lately?';
 comment on column class_mix_weekly.week_date is 'Monday of the week (UTC).';
 comment on column class_mix_weekly.model_name is 'Model of the predictions.';
 comment on column class_mix_weekly.predicted_class is 'Predicted class.';
@@ -121,7 +122,8 @@ left join histogram as before
 where observed.side = 'observed';
 comment on view drift_weekly is
     'One row per week (its Monday, UTC), model and reference, with population stability indexes. A value above 0.25 '
-    'is commonly called a shift. Example: do this week''s predictions resemble those of the weeks before?';
+    'is commonly called a shift. Key: week_date, model_name, reference. Example: do this week''s predictions '
+    'resemble those of the weeks before?';
 comment on column drift_weekly.week_date is 'Monday of the week (UTC).';
 comment on column drift_weekly.model_name is 'Model of the predictions.';
 comment on column drift_weekly.reference is 'test split, or weeks before: the four weeks before.';
@@ -183,8 +185,8 @@ join model_version as before_model on before_model.model_version_id = compared.b
 join scoring_run using (scoring_run_id)
 where compared.predicted_class <> compared.before_class;
 comment on view prediction_change is
-    'One row per frame and change of its current prediction''s class from one run to the next. Example: which '
-    'predictions changed after the promotion?';
+    'One row per frame and change of its current prediction''s class from one run to the next. Key: scan_id, '
+    'frame_index, scoring_run_id. Example: which predictions changed after the promotion?';
 comment on column prediction_change.before_model_name is 'Model of the earlier prediction.';
 comment on column prediction_change.before_class is 'Class of the earlier prediction.';
 comment on column prediction_change.before_confidence is 'Confidence of the earlier prediction.';
@@ -196,58 +198,3 @@ comment on column prediction_change.run_kind is
 comment on column prediction_change.scoring_run_id is
     'The scoring run or rescore that made the new prediction current.';
 comment on column prediction_change.changed_at is 'Time when the new prediction became current.';
-
--- live_accuracy_weekly: one row per week of scoring (its Monday, UTC), model, sample and blindness. Example: is the model
--- as accurate on new scans as on its test split, and is it getting worse?
--- Counted from review_comparison. Only blind reviews of the audit sample are comparable with the accuracy on the test split. The
--- 95% Wilson intervals treat frames as independent.
-create view live_accuracy_weekly as
-with counted as (
-    select
-        date_trunc('week', scored_at at time zone 'utc')::date as week_date,
-        model_version_id,
-        model_name,
-        sample,
-        is_blind,
-        count(*) as count_frame,
-        count(*) filter (where is_agreed) as count_agreed
-    from review_comparison
-    group by week_date, model_version_id, model_name, sample, is_blind
-)
-select
-    counted.week_date,
-    counted.model_name,
-    counted.sample,
-    counted.is_blind,
-    counted.count_frame,
-    counted.count_agreed,
-    counted.count_agreed::double precision / counted.count_frame as agreement,
-    wilson_low(counted.count_agreed, counted.count_frame) as agreement_low,
-    wilson_high(counted.count_agreed, counted.count_frame) as agreement_high,
-    test_evaluation.accuracy as test_accuracy
-from counted
-left join lateral (
-    select evaluation.accuracy
-    from evaluation
-    where evaluation.model_version_id = counted.model_version_id and evaluation.split = 'test'
-    order by evaluation.evaluated_at desc, evaluation.evaluation_id desc
-    limit 1
-) as test_evaluation on true;
-comment on view live_accuracy_weekly is
-    'One row per week of scoring (its Monday, UTC), model, sample and blindness: agreement next to the accuracy on '
-    'the test split. Only blind reviews of the audit sample are comparable. Example: is the model getting worse on '
-    'new scans?';
-comment on column live_accuracy_weekly.week_date is 'Monday of the week (UTC).';
-comment on column live_accuracy_weekly.model_name is 'Name of the compared model.';
-comment on column live_accuracy_weekly.sample is
-    'audit if the scans were drawn at random before they were scored, else worklist.';
-comment on column live_accuracy_weekly.is_blind is 'Whether the page hid the model''s prediction from the reviewers.';
-comment on column live_accuracy_weekly.count_frame is 'Settled frames.';
-comment on column live_accuracy_weekly.count_agreed is 'Of these, frames on which reviewers and model agree.';
-comment on column live_accuracy_weekly.agreement is 'count_agreed as a share of count_frame.';
-comment on column live_accuracy_weekly.agreement_low is
-    'Lower end of the 95% Wilson interval; frames count as independent.';
-comment on column live_accuracy_weekly.agreement_high is
-    'Upper end of the 95% Wilson interval; frames count as independent.';
-comment on column live_accuracy_weekly.test_accuracy is
-    'Accuracy of the model''s newest evaluation on test; null without one.';

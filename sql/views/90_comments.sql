@@ -29,10 +29,15 @@ begin
             ('review_worklist', 'model_version', 3),
             ('audit_review', 'review', 1),
             ('audit_consensus', 'review', 1),
+            ('audited_scan', 'prediction', 1),
+            ('audited_scan', 'scan', 2),
+            ('live_accuracy', 'live_accuracy_figure', 1),
+            ('live_accuracy', 'scoring_run_summary', 2),
             ('review_comparison', 'prediction', 1),
             ('time_to_review', 'prediction', 1),
             ('time_to_review', 'scan', 2),
-            ('prediction_change', 'prediction', 1)
+            ('prediction_change', 'prediction', 1),
+            ('scan_subgroup', 'scan', 1)
         )
         select distinct on (of_view.attrelid, of_view.attnum)
             of_view.attrelid::regclass as relation,

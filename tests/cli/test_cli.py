@@ -220,14 +220,14 @@ def test_unwritable_output_file_is_refused_before_any_work(command: list[str], t
 
 def test_create_bucket_ignores_weights_in_a_folder(empty_settings: Settings, tmp_path: Path) -> None:
     settings = replace(empty_settings, weights_uri=str(tmp_path))
-    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == ["braintumor: exists"]
+    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == ["exists already: bucket braintumor"]
 
 
 def test_create_bucket_creates_each_bucket_once(empty_settings: Settings) -> None:
     own = f"created-{uuid.uuid4().hex}"
     settings = replace(empty_settings, scans_uri=f"s3://{own}/scans/")
     assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == [
-        "braintumor: exists",
-        f"{own}: created",
+        "exists already: bucket braintumor",
+        f"created: bucket {own}",
     ]
-    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines()[1] == f"{own}: exists"
+    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines()[1] == f"exists already: bucket {own}"

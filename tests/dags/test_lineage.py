@@ -49,7 +49,10 @@ def test_each_task_emits_lineage_without_object_keys(
     expected = {
         "discover": ({scans}, {table("scan"), table("scan_location")}),
         "score": ({table("scan"), scans, models}, {table("prediction"), table("rejection")}),
-        "reconcile": ({table("scan"), table("prediction"), table("rejection")}, {table("scoring_run_summary")}),
+        "reconcile": (
+            {table("scan"), table("prediction"), table("rejection"), table("review")},
+            {table("scoring_run_summary"), table("live_accuracy_figure")},
+        ),
     }
     assert emitted.keys() == expected.keys() | {"plan"}
     reads, writes = set[tuple[str, str]](), set[tuple[str, str]]()

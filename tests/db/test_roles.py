@@ -56,6 +56,7 @@ scan_requeue            siud   si      s        s         s         -        -
 rescore_run             siud   si      s        s         s         -        -
 rescore                 siud   siu     s        s         s         -        -
 scoring_run_summary     siud   siu     s        s         s         -        -
+live_accuracy_figure    siud   siu     -        -         -         -        -
 review_session          siud   -       -        -         si        -        -
 review_session_item     siud   -       -        -         si        -        -
 cross_patient_duplicate siud   -       -        -         -         -        -
@@ -69,7 +70,7 @@ erasure                 siud   -       -        -         -         -        -
 erased_subject          siud   s       s        -         -         -        s
 erased_content          siud   s       s        -         -         -        si
 erasure_object          siud   -       -        -         -         -        sid
-page                    siud   si      si       -         -         -        s
+page                    siud   si      si       s         s         -        s
 page_scan               siud   si      si       -         -         -        -
 page_image              siud   si      si       -         -         -        -
 erasure_run             siud   -       -        -         -         -        -

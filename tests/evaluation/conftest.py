@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import openvino
@@ -29,6 +30,8 @@ from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, Manifest, sha256_o
 from braintumor.serving.backend import LoadedModel
 from devstack.stack import Stack
 from tests.conftest import copied
+from tests.evaluation.judging import set_validation, with_lenient_rules
+from tests.models import RUN, add_model
 
 Confusion = list[list[int]]
 
@@ -213,3 +216,26 @@ def _brightness_graph(*, temperature: float) -> openvino.Model:
     for name, node in outputs.items():
         node.output(0).tensor.set_names({name})
     return openvino.Model([ops.result(node) for node in outputs.values()], [image])
+
+
+@pytest.fixture
+def lenient(settings: Settings, tmp_path: Path) -> Settings:
+    return with_lenient_rules(settings, tmp_path)
+
+
+@pytest.fixture(scope="package")
+def two_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
+    """A run with two evaluated models, `first` better on validation than `second`, and the seeded champion."""
+    with copied(stack, seeded) as settings:
+        for name, accuracy in (("first", 0.9), ("second", 0.8)):
+            add_model(settings, name, own_graph=True)
+            evaluate_model(settings, name, access_key=RUN)
+            set_validation(settings, name, accuracy)
+        yield settings
+
+
+@pytest.fixture
+def two(stack: Stack, two_once: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """A copy of ``two_once`` that a test may change."""
+    with copied(stack, two_once) as settings:
+        yield with_lenient_rules(settings, tmp_path)

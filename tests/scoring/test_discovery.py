@@ -140,7 +140,7 @@ class TestRunOfTwoBuckets:
         assert "2 objects seen: 2 new, 0 changed, 0 ignored, 0 retried; scoring with" in done.stderr
         made = f"fresh-{uuid.uuid4().hex}"
         more = replace(two, scans_uri=f"{two.scans_uri},s3://{made}/")
-        assert f"{made}: created" in run_braintumor(more, "dev", "create-bucket").stdout
+        assert f"created: bucket {made}" in run_braintumor(more, "dev", "create-bucket").stdout
 
 
 class TestPlan:

@@ -39,6 +39,8 @@ def test_prediction_has_provenance_and_replays(settings: Settings, put: Put) -> 
     assert chain["is_match"] and chain["run_key"] == "night" and chain["promotion_reason"] == "the tests' model"
     assert all(chain[name] for name in ("etag", "content_sha256", "artifact_sha256s", "snapshot_id", "recipe_name"))
     assert "Doe" not in done.stdout
+    shown = printed(settings, "prediction", "explain", "1")
+    assert "run_key: night" in shown and "None" not in shown and "copied_from_scan_id" not in shown
     assert "Doe" not in run_braintumor(settings, "scan", "show", "1").stdout
     put("Jane_Doe.png", png(seed=6))
     again = run_braintumor(settings, "prediction", "explain", "1", "--replay", check=False)
@@ -103,6 +105,7 @@ def test_scan_record_has_location_only_on_request(settings: Settings, put: Put) 
     put("Jane_Doe.png", b"no image")
     run_scoring_job(settings, run_key="night")
     shown = printed(settings, "scan", "show", "1")
+    assert shown.startswith("to do: Export the image as JPEG") and "None" not in shown
     assert "state: rejected" in shown and "reason unsupported_format" in shown and "remedy" in shown
     assert "Doe" not in shown and "Jane_Doe.png" in printed(settings, "scan", "show", "1", "--location")
     record = json.loads(printed(settings, "scan", "show", "1", "--location", "--json"))
@@ -111,6 +114,8 @@ def test_scan_record_has_location_only_on_request(settings: Settings, put: Put) 
     assert {name for (name,) in rows(settings, columns)} == set(record) - {
         "predictions", "rejections", "requeues", "location",
     }  # fmt: skip
+    with pytest.raises(ScoringRunError, match=r"Scan 1 was rejected \(unsupported_format\).* Export the image"):
+        explain(database.connect(settings), 1)
     nothing = invoke(settings, "scan", "show", "2").exception
     assert isinstance(nothing, ScoringRunError) and "no scan 2" in str(nothing)
 

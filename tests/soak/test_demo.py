@@ -31,4 +31,4 @@ def test_demo_reaches_its_accuracy_and_stops_its_services() -> None:
             "45 seen = 43 scored + 0 known + 2 rejected + 0 ignored + 0 deferred + 0 superseded",
         ]
         status = subprocess.run([*command, "status"], env=environment, capture_output=True, text=True, check=False)
-        assert status.returncode == 1 and status.stdout.count("stopped") == 5
+        assert status.returncode == 1 and status.stdout.count("stopped") == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -224,6 +225,53 @@ def test_session_can_be_read_with_the_keyboard_only(live: Stack, page: Page, tmp
     assert (1, "normal") in current and (AUDITED, "cannot_tell") in current
     blind = rows(settings, "select purpose::text, is_blind from review where scan_id = :scan", scan=AUDITED)
     assert blind == [("audit", True)]
+    ((session,),) = rows(settings, "select max(review_session_id) from review_session")
+    page.goto(f"{live.airflow.url}{_REVIEW}/session/{session}")
+    expect(page.get_by_text(f"{total} of {total} frames decided")).to_be_visible()
+    page.screenshot(path=tmp_path / "summary.png")
+
+
+def test_saved_decision_is_named_and_undone_from_the_next_page(live: Stack, page: Page) -> None:
+    page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0?tab=mine")
+    _press(page, "4")
+    expect(page.locator("#status")).to_have_text("Saved: pituitary, scan 3. Press U to undo.")
+    page.goto(f"{live.airflow.url}{_REVIEW}/?tab=mine")
+    expect(page.get_by_text("your decision: pituitary")).to_be_visible()
+    with page.expect_navigation():
+        page.keyboard.press("u")
+    expect(page.locator("#status")).to_have_text("Undone. Decide again.")
+    assert page.url.endswith("/frame/3/0")
+
+
+def test_message_not_saved_stays_visible_on_a_phone(live: Stack, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.route("**/reviews", lambda route: route.fulfill(status=503, json={"detail": "Postgres is away."}))
+    page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0")
+    page.wait_for_function("document.querySelector('#image').naturalWidth")
+    page.keyboard.press("1")
+    expect(page.get_by_text("Not saved: Postgres is away.")).to_be_in_viewport()
+    page.mouse.wheel(0, 5000)
+    page.locator("#reset").scroll_into_view_if_needed()
+    expect(page.get_by_text("Not saved: Postgres is away.")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("path", ["", "?tab=mine", "?reason=audit_sample", "dashboard", "frame/1/0", "session/1"])
+def test_page_does_not_scroll_sideways_on_a_phone(live: Stack, page: Page, path: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{live.airflow.url}{_REVIEW}/{path}")
+    root = "document.documentElement"
+    assert page.evaluate(f"{root}.scrollWidth - {root}.clientWidth") == 0
+
+
+def test_tools_are_visible_on_a_small_screen(live: Stack, page: Page) -> None:
+    page.set_viewport_size({"width": 1024, "height": 768})
+    page.goto(f"{live.airflow.url}{_REVIEW}/frame/1/0")
+    page.get_by_role("button", name="activation map").click()
+    for name in ("Window", "Zoom", "Opacity"):
+        expect(page.get_by_role("slider", name=name)).to_be_in_viewport(ratio=1)
+    expect(page.get_by_text("much contribution")).to_be_in_viewport(ratio=1)
+    page.get_by_role("slider", name="Opacity").fill("40")
+    assert "opacity: 0.4" in str(page.locator("#map").get_attribute("style"))
 
 
 def test_scrolling_slices_and_zooming_save_nothing(live: Stack, page: Page, tmp_path: Path) -> None:
@@ -237,13 +285,31 @@ def test_scrolling_slices_and_zooming_save_nothing(live: Stack, page: Page, tmp_
     page.keyboard.press("1")
     expect(page.get_by_text("press again")).to_be_visible()
     assert len(rows(library(live), "select from review")) == before
+    page.get_by_role("button", name="previous slice").click()
+    expect(page.get_by_text("your decision is for slice")).to_be_visible()
+    page.locator("#stage").hover()
+    page.mouse.wheel(0, 120)
+    expect(page.get_by_text("the one to review")).to_be_visible()
+    box = page.locator("#stage").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2 + 100, box["y"] + box["height"] / 2)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    expect(page.locator("#zoom-value")).to_have_text("2.1")
+    (moved,) = re.findall(r"translate\((-?[\d.]+)px", str(page.locator("#plate").get_attribute("style")))
+    assert float(moved) == pytest.approx(-110, abs=3), "the point under the pointer stays"
+    page.get_by_role("button", name="dark parts").click()
+    expect(page.locator("#width-value")).to_have_text("90")
     page.locator("#width").fill("80")
     page.locator("#zoom").fill("2")
     assert "scale(2)" in str(page.locator("#plate").get_attribute("style"))
     page.screenshot(path=tmp_path / "window.png")
 
 
-def test_review_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_tab_of_the_menu_takes_keys_and_opens_the_viewer(live: Stack, page: Page, tmp_path: Path) -> None:
+    change(library(live), "update scan set study_pseudonym = 'study' where scan_id = 1")
+    page.context.route("https://viewer.example/**", lambda route: route.fulfill(body="the viewer"))
     page.goto(live.airflow.url)
     page.get_by_role("button", name="Browse").first.click()
     expect(page.get_by_text("Brain-tumor review").first).to_be_visible()
@@ -251,6 +317,13 @@ def test_review_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Pat
         page.get_by_text("Brain-tumor review").first.click()
     expect(opened.value.get_by_role("heading", name="Review worklist")).to_be_visible()
     opened.value.screenshot(path=tmp_path / "navigation.png")
+    opened.value.goto(f"{live.airflow.url}{_REVIEW}/frame/1/0")
+    opened.value.keyboard.press("o")
+    expect(opened.value.locator("#map")).to_be_visible()
+    with opened.value.expect_popup() as viewer:
+        opened.value.get_by_role("link", name="Open the study in the viewer").click()
+    expect(viewer.value.get_by_text("the viewer")).to_be_visible()
+    assert viewer.value.url == "https://viewer.example/study"
 
 
 def test_server_log_contains_no_object_key(live: Stack) -> None:

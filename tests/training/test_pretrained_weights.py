@@ -110,7 +110,8 @@ def test_mirrored_weights_are_trained_from_and_recorded(settings: Settings, tmp_
     settings = replace(settings, weights_uri=str(tmp_path / "mirror"))
     weights = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the name of a Keras download
     run_check("legacy_weights", weights)
-    assert run_braintumor(settings, "weights", "add", str(weights)).stdout == "vgg16\n"
+    stored = run_braintumor(settings, "weights", "add", str(weights)).stdout
+    assert stored == f"stored as weights of vgg16 in {settings.weights_uri}\n"
     recipe = tmp_path / "warm.toml"
     recipe.write_text(TINY_RECIPE.read_text().replace('initial_weights = "random"', 'initial_weights = "imagenet"'))
     ((snapshot,),) = rows(settings, "select snapshot_id from snapshot")

@@ -52,6 +52,8 @@ from (values
 ) as made (number, state, run, frames, format, pixels, study, patient, audit)
 join scoring_run on scoring_run_id = run
 order by number;
+update scan set manufacturer = case when scan_id = 9 then 'siemens' else 'ge' end, device_model = case scan_id when 9 then 'skyra' end
+where format = 'dicom';
 insert into scoring_run_object select scoring_run_id, scan_id, false from scan;
 insert into scan_outcome select scoring_run_id, scan_id, state::text from scan;
 insert into rejection (scan_id, scoring_run_id, reason, detail, rejected_at)
@@ -114,3 +116,13 @@ cross join clock
 order by number;
 insert into review_retraction (review_id, retracted_at) select 3, monday - interval '3 days' from clock;
 select mark_cross_patient_duplicates(3);
+
+insert into scoring_run_summary (scoring_run_id, level, count_arrived, reasons, drop_evidence)
+values (1, 'green', 4, '{}', 1), (3, 'green', 7, '{}', 1.5);
+insert into live_accuracy_figure (scoring_run_id, figure, class, value, low, high, not_assessed,
+    count_drawn, count_read, count_settled, count_conflict, count_undecided)
+values
+    (1, 'scan', null, 0.8, 0.7, 0.9, null, 40, 40, 40, 0, 0),
+    (3, 'finding', 'glioma', 0.8, 0.6, 0.9, null, null, null, 25, null, null),
+    (3, 'predicted class', 'glioma', null, null, null, 'few', 9, 9, 9, 0, 0),
+    (3, 'scan', null, 0.9, 0.8, 0.95, null, 60, 55, 50, 3, 2);

@@ -21,22 +21,14 @@ from tests.sql import rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
 NAMES = [query.name for query in saved_queries.queries()]
+NOT_ASSESSED = (
+    "fewer than 20 scans: not assessed; fewer than 20 predictions: classes not assessed; fewer than 100 predictions in "
+    "one period: drift not assessed; fewer than 20 audited scans: accuracy not assessed"
+)
 DUPLICATE_REASONS = ["not_validated_on_volumes", "same_content_other_patient"]
 
 RESULTS: dict[str, list[tuple[Any, ...]]] = {
-    "accuracy-by-month": [("old", 1, 1, 0.2065, 1), ("new", 2, 0.5, 0.0945, 0.9055)],
-    "agreement": [
-        ("audit", True, "new", None, 2, 1, 0.0945, 0.9055),
-        ("audit", True, "new", "glioma", 1, 1, 0.2065, 1),
-        ("audit", True, "new", "normal", 1, 0, 0, 0.7935),
-        ("audit", True, "old", None, 1, 1, 0.2065, 1),
-        ("audit", True, "old", "normal", 1, 1, 0.2065, 1),
-        ("worklist", False, "new", None, 1, 0, 0, 0.7935),
-        ("worklist", False, "new", "glioma", 1, 0, 0, 0.7935),
-        ("worklist", False, "old", None, 1, 1, 0.2065, 1),
-        ("worklist", False, "old", "normal", 1, 1, 0.2065, 1),
-    ],
-    "audit-sample": [(3, 3, 3)],
+    "audit-sample": [(1, 1, 1, 0, 0), (2, 2, 2, 0, 0)],
     "class-mix": [
         ("old", "glioma", 1, 0.25),
         ("old", "meningioma", 1, 0.25),
@@ -65,7 +57,11 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
         ("old", "normal", "new", "meningioma", 1),
     ],
     "gliomas-last-week": [(0.6, 1, 1), (0.8, 1, 1), (0.9, 2, 2)],
-    "live-accuracy": [("old", 1, 1, 0.2065, 1, 0.8), ("new", 2, 0.5, 0.0945, 0.9055, 0.9)],
+    "live-accuracy": [
+        ("scan", None, "new", 0.9, 0.8, 0.95, None, 60, 55, 50, 3, 2, 1.5),
+        ("predicted class", "glioma", "new", None, None, None, "few", 9, 9, 9, 0, 0, 1.5),
+        ("finding", "glioma", "new", 0.8, 0.6, 0.9, None, None, None, 25, None, None, 1.5),
+    ],
     "missed-tumors": [(7, 0, "new", 0.98, "glioma", "audit", True)],
     "model-history": [
         ("promote", "old", "eve", "the first", True),
@@ -81,6 +77,11 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
     "rejections": [("no_pixel_data", 1)],
     "reviewers": [("ann", 5, 20, 4, 1), ("bob", 4, 13, 2, 0)],
     "second-opinion": [(6, 0, "new", "glioma", 0.62, "normal", 0.6)],
+    "subgroups": [
+        ("device model", "skyra", 1, 0, None, None, None, 0, None, NOT_ASSESSED),
+        ("manufacturer", "ge", 2, 1, None, None, None, 0, None, NOT_ASSESSED),
+        ("manufacturer", "siemens", 1, 0, None, None, None, 0, None, NOT_ASSESSED),
+    ],
     "suspicious-studies": [("study 2", "pituitary", 1, 0.96, 10, 0), ("study 1", "normal", 3, 0.95, 9, 1)],
     "cross-patient-duplicates": [(9, 10)],
     "out-of-distribution": [(8, 0, "new", 0.8, "normal", 0.9)],
@@ -174,7 +175,7 @@ def test_the_command_prints_tables_csv_and_json(world_to_read: Settings) -> None
 
 def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "first.parquet"
-    printed(world_to_read, "query", "worklist-first", "--parquet", str(file))
+    assert printed(world_to_read, "query", "worklist-first", "--parquet", str(file)) == f"7 rows in {file}\n"
     read = pd.read_parquet(file)
     assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, DUPLICATE_REASONS)
     monkeypatch.setattr(saved_queries, "find_spec", lambda _name: None)

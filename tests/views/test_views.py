@@ -169,27 +169,10 @@ def test_is_settled_of_predictions_equals_frame_consensus(world: Settings) -> No
 # Reviewers and model
 
 
-def test_agreement_is_counted_by_sample_with_wilson_intervals(world: Settings) -> None:
-    found = rows(
-        world,
-        """
-        select sample, is_blind, predicted_class::text, count_frame, count_agreed, round(agreement_low::numeric, 4),
-               round(agreement_high::numeric, 4)
-        from human_agreement where model_name = 'new'
-        order by sample, predicted_class nulls first""",
-    )
-    assert [(*row[:5], *map(float, row[5:])) for row in found] == [
-        ("audit", True, None, 2, 1, 0.0945, 0.9055),
-        ("audit", True, "glioma", 1, 1, 0.2065, 1.0),
-        ("audit", True, "normal", 1, 0, 0.0, 0.7935),
-        ("worklist", False, None, 1, 0, 0.0, 0.7935),
-        ("worklist", False, "glioma", 1, 0, 0.0, 0.7935),
-    ]
-
-
 AUDITED_BLIND = """
     select scan_id, finding::text, is_agreed from review_comparison
     where sample = 'audit' and is_blind order by scan_id"""
+AUDITED = "select scan_id, outcome, is_agreed from audited_scan order by scan_id"
 BEFORE = [(4, "normal", True), (5, "glioma", True), (7, "glioma", False)]
 """The reviews 2, 6 and 9 of the audit sample."""
 
@@ -200,12 +183,7 @@ def test_a_retracted_blind_review_counts_in_the_audit_sample(world: Settings) ->
     assert rows(world, AUDITED_BLIND) == BEFORE
     add_review(world, 7, "normal", by="ann")
     assert rows(world, AUDITED_BLIND) == BEFORE, "agreement after seeing the prediction changes nothing"
-    agreement = (
-        "select count_frame, count_agreed from human_agreement where sample = 'audit' and predicted_class is null"
-    )
-    assert rows(world, agreement + " and model_name = 'new'") == [(2, 1)]
-    live = "select count_frame, count_agreed from live_accuracy_weekly where sample = 'audit' and is_blind"
-    assert rows(world, live + " and model_name = 'new'") == [(2, 1)]
+    assert rows(world, AUDITED) == [(4, "settled", True), (5, "settled", True), (7, "settled", False)]
     assert rows(world, "select finding::text from frame_consensus where scan_id = 7") == [("normal",)], "the worklist's"
 
 
@@ -220,7 +198,7 @@ def test_a_retraction_does_not_end_a_blind_conflict(world: Settings) -> None:
     assert rows(world, AUDITED_BLIND) == BEFORE[:2]
     change(world, "insert into review_retraction values (9)")
     assert rows(world, AUDITED_BLIND) == BEFORE[:2]
-    assert rows(world, "select count_drawn, count_read, count_settled from audit_progress") == [(3, 3, 2)]
+    assert rows(world, AUDITED)[2] == (7, "conflict", None)
     add_review(world, 7, "pituitary", by="cid", purpose="adjudication", is_blind=True)
     change(world, "insert into review_retraction values (:number)", number=number)
     assert rows(world, AUDITED_BLIND) == [*BEFORE[:2], (7, "pituitary", False)]
@@ -231,17 +209,20 @@ def test_a_blind_repeat_is_not_a_first_blind_review(world: Settings) -> None:
     add_review(world, 6, "meningioma", by="ann", purpose="repeat", is_blind=True)
     change(world, "insert into review_retraction select review_id from review where reviewer = 'bob' and scan_id = 6")
     assert rows(world, AUDITED_BLIND) == BEFORE
-    assert rows(world, "select count_drawn, count_read, count_settled from audit_progress") == [(4, 3, 3)]
+    assert rows(world, AUDITED)[2] == (6, "unread", None)
 
 
-def test_audit_progress_counts_scans_by_month_of_arrival(world: Settings) -> None:
-    change(
-        world, "update scan set audit_probability = 0.02, discovered_at = '2026-03-31 23:30+00' where scan_id in (8, 9)"
-    )
-    change(world, "update scan set discovered_at = '2026-04-01 00:30+00' where scan_id in (4, 5, 7)")
+def test_audited_scan_has_the_frame_of_the_first_blind_review(world: Settings) -> None:
+    frame = "select frame_index, predicted_class::text, outcome from audited_scan where scan_id = 9"
+    change(world, "update scan set audit_probability = 0.02, content_sha256 = 'ab' where scan_id in (8, 9)")
+    (shown_first,) = rows(world, frame)
+    assert shown_first[0] in (0, 1, 2) and shown_first[2] == "unread"
     add_review(world, 9, "cannot_tell", by="bob", purpose="audit", is_blind=True)
-    progress = "select month_date::text, count_drawn, count_read, count_settled from audit_progress order by 1"
-    assert rows(world, progress) == [("2026-03-01", 2, 1, 0), ("2026-04-01", 3, 3, 3)]
+    assert rows(world, frame) == [(0, "normal", "undecided")]
+    add_review(world, 9, "unusable_image", by="ann", purpose="audit", is_blind=True)
+    assert rows(world, frame) == [(0, "normal", "unusable")]
+    clusters = "select cluster_key from audited_scan where scan_id in (5, 8, 9) order by scan_id"
+    assert rows(world, clusters) == [("5",), ("187ef4436122d1cc2f40dc2b92f0eba0",), ("patient 1",)]
 
 
 def test_wilson_intervals_equal_those_of_the_literature(empty_settings: Settings) -> None:

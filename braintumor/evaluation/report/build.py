@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Engine, text
 
 from braintumor.dataset.snapshot import identified_of
@@ -15,13 +16,16 @@ from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.set_coverage import coverage_of
-from braintumor.evaluation.metrics.significance import ClusteredAccuracy
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy, ImagePredictions
 from braintumor.evaluation.report.champion_comparison import compare_with_champion
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
-from braintumor.evaluation.report.tables import sets_table, similarity_table
+from braintumor.evaluation.report.tables import ReportTable, reading_table, sets_table, similarity_table
 from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation, load_image_predictions
+from braintumor.labels import TUMORS, TumorClass
+from braintumor.live_accuracy.reading import median_seconds, steps_on_test
 from braintumor.registry.model_versions import ModelVersion, training_of
+from braintumor.reports.paths import EVIDENCE
 
 _INITIALIZATION = {
     "imagenet": "ImageNet weights",
@@ -52,6 +56,7 @@ def build_model_report(
         diagnostics = load_diagnostics(connection, model, model.snapshot_id, Split.TEST)
         bands = load_distance_bands(connection, model, model.snapshot_id)
         predictions = load_image_predictions(connection, model, model.snapshot_id, Split.TEST)
+        seconds = median_seconds(connection)
     similarity = similarity_table(
         bands, grouped_accuracy=training.grouped_accuracy, random_split_accuracy=training.naive_accuracy
     )
@@ -85,11 +90,26 @@ def build_model_report(
         uncalibrated_error=diagnostics.uncalibrated_error,
         occlusion=diagnostics.occlusion,
         slices=diagnostics.slices,
-        tables=(sets_table(thresholds, coverages), *([] if similarity is None else [similarity])),
+        tables=(
+            _reading_table(predictions, seconds),
+            sets_table(thresholds, coverages),
+            *([] if similarity is None else [similarity]),
+        ),
         artifact_sha256s=model.artifact_sha256s,
         plots=plots or ModelPlots(),
         **_facts(engine, model),
     )
+
+
+def _reading_table(predictions: ImagePredictions, seconds: float) -> ReportTable:
+    images = list(predictions.values())
+    steps = steps_on_test(
+        np.array([image.label in TUMORS for image in images], float),
+        np.array([1 - image.probabilities[TumorClass.NORMAL.position] for image in images], float),
+        [image.group_key for image in images],
+        seconds,
+    )
+    return reading_table(steps, seconds=seconds)
 
 
 def newest_verdict(engine: Engine, model: ModelVersion) -> Verdict | None:
@@ -125,7 +145,7 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
     with transaction(engine) as connection:
         row = connection.execute(
             statement("evaluation/model_facts"),
-            {"id": model.model_version_id},
+            {"id": model.model_version_id, "evidence": EVIDENCE},
         ).one()
         counts = connection.execute(
             text("""
@@ -138,6 +158,7 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
         per_class[item.split][item.label] = item.n
     return {
         "dataset": row.source_uri,
+        "evidence": EVIDENCE if row.has_evidence else "",
         "images_per_class": per_class,
         "identified": identified_of(row),
         "parameters": row.count_parameter,

@@ -18,6 +18,7 @@ from braintumor.evaluation.report.formatting import figure, recipe
 from braintumor.registry.model_versions import list_models
 from braintumor.reports.jinja import page_environment
 from braintumor.reports.paths import (
+    EVIDENCE,
     FLIP_PREVIEW,
     RESCORE_REPORT,
     RUN_COMPARISON,
@@ -59,6 +60,7 @@ def overview_page(engine: Engine, reader: Reader) -> str:
         verdicts = {row.model_name: row.is_passed for row in connection.execute(text(_VERDICTS))}
         pending = connection.execute(statement("evaluation/pending_candidates")).all()
         champion = connection.execute(statement("evaluation/champion_summary")).one_or_none()
+        evidenced = set(connection.scalars(text(_EVIDENCED), {"page": EVIDENCE}))
     return (
         _environment()
         .get_template("overview.html")
@@ -70,6 +72,7 @@ def overview_page(engine: Engine, reader: Reader) -> str:
             count_model=len(models),
             metrics=metrics,
             verdicts=verdicts,
+            evidenced=evidenced,
             **tables,
         )
     )
@@ -85,6 +88,9 @@ _VERDICTS = """
     join model_version using (model_version_id)
     order by model_version_id, gate_verdict_id desc"""
 """One row per judged model, with its newest verdict."""
+
+_EVIDENCED = "select model_name from model_version join page on page_uri = artifact_uri || :page"
+"""The models with an evidence report."""
 
 _SCORING_RUNS = """
     select scoring_run_id, run_key, level::text as level, count_arrived, count_rejected, scoring_run.started_at

@@ -18,7 +18,7 @@ from braintumor.imaging.decoding.formats import all_formats
 from braintumor.labels import CLASSES
 from braintumor.markdown import escaped, table
 
-_INTENDED_USE = f"""For review, not for diagnosis.
+INTENDED_USE = f"""For review, not for diagnosis.
 
 It sorts single slices of brain MRI ({all_formats("or")}) into glioma, meningioma, normal and pituitary,
 so that a radiologist can review them in a better order. Each slice has its probabilities and the place with the
@@ -26,11 +26,20 @@ strongest evidence for the prediction.
 It is not for decisions without a radiologist, and not for other organs, modalities or conditions: it assigns every
 image to one of the four classes."""
 
+LIMITS = (
+    "Groups that are not listed are not assessed.",
+    "Test images come from the same source as training images. Other sites and scanners were not tested.",
+    "Splits keep near-duplicates together, also mirrored and rotated ones, if a perceptual hash finds them. "
+    "Other slices of one head can still be in different splits.",
+    "An image of anything else is also assigned to one of the four classes, possibly with high confidence.",
+)
+"""Limits of every model."""
+
 
 def model_card(report: ModelReport) -> str:
     """Return the card of a model in Markdown."""
     sections = {
-        "Intended use": _INTENDED_USE,
+        "Intended use": INTENDED_USE,
         "Data": _data(report),
         "Training": _facts(_training(report)),
         "Metrics": _metrics(report),
@@ -127,13 +136,7 @@ def _limits(report: ModelReport) -> Iterator[str]:
         yield f"Not assessed because of fewer than {MINIMUM_IMAGES} test images: {escaped(', '.join(small))}."
     if missing := missing_attributes(report.slices):
         yield missing
-    yield "Groups that are not listed above are not assessed."
-    yield "Test images come from the same source as training images. Other sites and scanners were not tested."
-    yield (
-        "Splits keep near-duplicates together, also mirrored and rotated ones, if a perceptual hash finds them. "
-        "Other slices of one head can still be in different splits."
-    )
-    yield "An image of anything else is also assigned to one of the four classes, possibly with high confidence."
+    yield from LIMITS
 
 
 def _files(report: ModelReport) -> str:

@@ -83,6 +83,7 @@ class ModelReport:
         temperature: calibration temperature fitted on validation.
         uncalibrated_error: expected calibration error on test before temperature scaling.
         occlusion: effect of hiding the marked place on test.
+        evidence: file name of the evidence report in the same folder.
     """
 
     name: str
@@ -117,6 +118,7 @@ class ModelReport:
     uncalibrated_error: float | None = None
     occlusion: Occlusion | None = None
     slices: tuple[SliceResult, ...] = ()
+    evidence: str = ""
     artifact_sha256s: Mapping[str, str] = field(default_factory=dict)
     plots: ModelPlots = ModelPlots()
     tables: tuple[ReportTable, ...] = ()

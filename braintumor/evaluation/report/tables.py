@@ -11,6 +11,7 @@ from braintumor.evaluation.metrics.occlusion import Occlusion, window_side
 from braintumor.evaluation.metrics.set_coverage import MINIMUM_GROUPS, SetCoverage
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, SliceResult
 from braintumor.evaluation.report.formatting import figure, interval, share
+from braintumor.live_accuracy.reading import TUMOR_SHARE, ReadingStep
 from braintumor.markdown import escaped, table
 from braintumor.serving.prediction_set import SetThresholds
 
@@ -90,6 +91,26 @@ def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTa
             (name, str(e.count), figure(e.mean_drop), share(e.count_changed, e.count)) for name, e in effects.items()
         )
         or (("not assessed", "0", "no tumor image classified correctly, or no second place in a frame", ""),),
+    )
+
+
+def reading_table(steps: Sequence[ReadingStep], *, seconds: float) -> ReportTable:
+    """Return the table of missed tumors against reading time, for steps on the test split.
+
+    ``seconds`` is the assumed reading time of one scan.
+    """
+    note = (
+        "Reviewers read each scan whose tumor probability (1 minus the probability of normal) is at least the "
+        f"threshold, in {seconds:.0f} seconds. {TUMOR_SHARE:.0%} of the scans are assumed to have a tumor. A missed "
+        "tumor is below the threshold. The last column has the tumors per hour of reading the scans between this "
+        "threshold and the one above. The 95% intervals are clustered by patient or near-duplicates."
+    )
+    return ReportTable(
+        title="Missed tumors against reading time",
+        note=note,
+        columns=("Threshold", "Minutes per 100 scans", "Missed of 100 tumors", "Tumors that one more hour finds"),
+        rows=tuple((f"{s.threshold:g}", f"{s.minutes:.1f}", s.missed_words, s.found_words) for s in steps)
+        or (("not assessed", "no tumor or no other image in test", "", ""),),
     )
 
 

@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from braintumor.imaging.decoding.contact_sheet import is_contact_sheet
 from braintumor.imaging.decoding.formats import all_formats, sniff
-from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason, decoder_failure
 from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 
@@ -37,9 +39,12 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
             decoded = _decode_as(kind, data, limits)
     except MemoryError:
         raise
-    except Exception as exc:  # bad bytes cause errors of any class, whose texts can name a patient
-        return Rejection(RejectionReason.CORRUPT, f"{kind} decoder failed with {_class_name(exc)}")
-    return decoded if isinstance(decoded, Rejection) else _check_blank(decoded) or _check_sheets(decoded) or decoded
+    except Exception as exc:
+        return decoder_failure(kind, exc)
+    if isinstance(decoded, Rejection):
+        return decoded
+    refused = _check_blank(decoded) or _check_sheets(decoded)
+    return replace(refused, dicom=decoded.dicom) if refused else decoded
 
 
 def _decode_as(kind: str | None, data: bytes, limits: Limits) -> Decoded | Rejection:
@@ -64,11 +69,6 @@ def _decode_as(kind: str | None, data: bytes, limits: Limits) -> Decoded | Rejec
             return decoded
     content = "content of no known format" if kind is None else f"content is {kind}"
     return Rejection(RejectionReason.UNSUPPORTED_FORMAT, f"{content}; {all_formats('and')} are scored")
-
-
-def _class_name(exc: Exception) -> str:
-    module, name = type(exc).__module__, type(exc).__name__
-    return name if module == "builtins" else f"{module}.{name}"
 
 
 def _check_blank(decoded: Decoded) -> Rejection | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from braintumor.imaging.decoding.dicom_header import DicomHeader
 from braintumor.imaging.decoding.formats import all_formats
 
 
@@ -130,7 +131,21 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Rejection:
-    """The reason for which a file cannot be scored. ``detail`` gives numbers and formats, never a patient or a file."""
+    """The reason for which a file cannot be scored. ``detail`` gives numbers and formats, never a patient or a file.
+
+    ``dicom`` is the header of a DICOM object whose header could be read.
+    """
 
     reason: RejectionReason
     detail: str
+    dicom: DicomHeader | None = field(default=None, repr=False, compare=False)
+
+
+def decoder_failure(kind: str | None, error: Exception) -> Rejection:
+    """Return the rejection of a file whose decoder raised ``error``, without the error's text.
+
+    Bad bytes cause errors of any class, and their texts can name a patient.
+    """
+    module, name = type(error).__module__, type(error).__name__
+    named = name if module == "builtins" else f"{module}.{name}"
+    return Rejection(RejectionReason.CORRUPT, f"{kind} decoder failed with {named}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from braintumor.imaging.decoding.dicom_header import DicomHeader
 from braintumor.imaging.decoding.formats import Format
 from braintumor.imaging.decoding.gray_levels import is_gray
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
@@ -46,16 +47,6 @@ class Frame:
     pixels: NDArray[np.uint8] = field(repr=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DicomIdentity:
-    """Raw identifiers of a DICOM object. The repr hides them, because only pseudonyms may leave the scorer."""
-
-    study_instance_uid: str = field(repr=False)
-    series_instance_uid: str = field(repr=False)
-    sop_instance_uid: str = field(repr=False)
-    patient_id: str = field(repr=False)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
     """The decoded frames of a file.
@@ -67,7 +58,7 @@ class Decoded:
     format: Format
     frames: tuple[Frame, ...]
     frame_count: int = 1
-    dicom: DicomIdentity | None = None
+    dicom: DicomHeader | None = None
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property

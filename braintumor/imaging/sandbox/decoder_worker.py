@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from braintumor.imaging.decoding.dicom_header import DicomHeader
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.model_input import PreparedFile, decode_file
@@ -186,7 +187,7 @@ def write_reply(shared: int, value: DecodeResult) -> bytes:
         MemoryError: the shared file is full.
     """
     if isinstance(value, Rejection):
-        return _header("rejected", reason=value.reason, detail=value.detail)
+        return _header("rejected", reason=value.reason, detail=value.detail, dicom=_dicom(value.dicom))
     if isinstance(value, DrawnFrame):
         length = _write(shared, value.png)
         return _header("drawn", width=value.width, height=value.height, byte_count=length)
@@ -198,11 +199,15 @@ def write_reply(shared: int, value: DecodeResult) -> bytes:
         content_sha256=value.scan.content_sha256,
         indexes=[int(index) for index in value.scan.indexes],
         is_volume=bool(value.scan.is_volume),
-        dicom=None if value.dicom is None else vars(value.dicom),
+        dicom=_dicom(value.dicom),
         dtype=str(pixels.dtype),
         shape=pixels.shape,
         byte_count=_write(shared, pixels.data.cast("B")),
     )
+
+
+def _dicom(header: DicomHeader | None) -> dict[str, Any] | None:
+    return None if header is None else asdict(header)
 
 
 def _header(kind: str, **values: Any) -> bytes:

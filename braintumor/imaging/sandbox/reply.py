@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from braintumor.imaging.decoding.dicom_header import ATTRIBUTE_PATTERN, DicomHeader, ScanAttributes
 from braintumor.imaging.decoding.formats import Format
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.types import DicomIdentity
 from braintumor.imaging.model_input import PreparedFile, PreparedScan
 from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox.decoder_worker import DecodeResult, Request
@@ -33,6 +33,7 @@ _PNG_OVERHEAD = 64 * 1024
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Index = Annotated[int, Field(ge=0, lt=2**31)]  # a column of type integer stores it
 _Length = Annotated[int, Field(gt=0, lt=2**31)]
+_Attribute = Annotated[str, Field(pattern=ATTRIBUTE_PATTERN)]
 _Detail = Annotated[str, Field(max_length=1_000, pattern=r"^\P{C}*$")]  # Postgres refuses NUL in a text
 
 
@@ -52,17 +53,30 @@ class _OutOfMemory(_Header):
     kind: Literal["out_of_memory"]
 
 
-class _Rejected(_Header):
-    kind: Literal["rejected"]
-    reason: RejectionReason
-    detail: _Detail
+class _Attributes(_Header):
+    manufacturer: _Attribute | None
+    device_model: _Attribute | None
+    field_strength: _Attribute | None
+    sequence_family: _Attribute | None
+    age_band: _Attribute | None
+    sex: _Attribute | None
 
 
-class _Identity(_Header):
+class _Dicom(_Header):
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
     patient_id: str
+    institution_name: str
+    station_name: str
+    attributes: _Attributes
+
+
+class _Rejected(_Header):
+    kind: Literal["rejected"]
+    reason: RejectionReason
+    detail: _Detail
+    dicom: _Dicom | None = None
 
 
 class _Prepared(_Header):
@@ -72,7 +86,7 @@ class _Prepared(_Header):
     content_sha256: _Sha256
     indexes: tuple[_Index, ...]
     is_volume: bool
-    dicom: _Identity | None
+    dicom: _Dicom | None
     dtype: Literal["uint8"]
     shape: tuple[_Length, _Length, _Length, _Length]
     byte_count: _Length
@@ -106,7 +120,7 @@ def read_reply(message: bytes, shared: int, request: Request) -> DecodeResult | 
     if isinstance(header, _OutOfMemory):
         return RejectionReason.DECODER_OUT_OF_MEMORY
     if isinstance(header, _Rejected):
-        return Rejection(header.reason, header.detail)
+        return Rejection(header.reason, header.detail, dicom=_dicom(header.dicom))
     if isinstance(header, _Prepared) and request.frame is None:
         return _read_prepared(header, shared, request)
     if isinstance(header, _Drawn) and request.frame is not None:
@@ -141,8 +155,15 @@ def _read_prepared(header: _Prepared, shared: int, request: Request) -> Prepared
             is_volume=header.is_volume,
             content_sha256=header.content_sha256,
         ),
-        dicom=None if header.dicom is None else DicomIdentity(**header.dicom.model_dump()),
+        dicom=_dicom(header.dicom),
     )
+
+
+def _dicom(header: _Dicom | None) -> DicomHeader | None:
+    if header is None:
+        return None
+    attributes = ScanAttributes(**header.attributes.model_dump())
+    return DicomHeader(**header.model_dump(exclude={"attributes"}), attributes=attributes)
 
 
 def _read_drawn(header: _Drawn, shared: int, request: Request) -> DrawnFrame:

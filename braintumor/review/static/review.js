@@ -6,6 +6,7 @@ const showStatus = (message, isBad = false) => {
   const line = document.getElementById("status");
   line.textContent = message;
   line.classList.toggle("is-bad", isBad);
+  line.setAttribute("role", isBad ? "alert" : "status");
 };
 
 const send = async (url, body) => {
@@ -18,6 +19,30 @@ const send = async (url, body) => {
   if (!response.ok) throw new Error(typeof result.detail === "string" ? result.detail : `the server returned ${response.status}`);
   return result;
 };
+
+// A message for the next page of this tab.
+const leave = (message) => sessionStorage.setItem("message", message);
+if (document.getElementById("status")) {
+  showStatus(sessionStorage.getItem("message") ?? "");
+  sessionStorage.removeItem("message");
+}
+
+let isBusy = false;
+async function retract() {
+  if (isBusy) return;
+  isBusy = true;
+  try {
+    const { frame } = await send("retractions", {});
+    if (frame) {
+      leave("Undone. Decide again.");
+      location.assign(frame);
+    } else showStatus("You have no decision to undo.");
+  } catch (error) {
+    showStatus(`Not undone: ${error.message}`, true);
+  }
+  isBusy = false;
+}
+document.getElementById("undo")?.addEventListener("click", retract);
 
 const sessionForm = document.getElementById("session");
 if (sessionForm) {
@@ -34,18 +59,23 @@ if (sessionForm) {
 }
 
 if (root) read(JSON.parse(root.dataset.state));
+else if (document.getElementById("undo"))
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "u" || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!event.target.closest("input, select")) retract();
+  });
 
 function read(state) {
   const element = (id) => document.getElementById(id);
   const [image, map, plate, stage] = ["image", "map", "plate", "stage"].map(element);
   const target = state.slices.findIndex(([scan, frame]) => scan === state.scan && frame === state.frame);
   const shownAt = performance.now();
-  const worklist = state.session === null && state.query ? `?${state.query}` : "?";
   let at = target;
-  let isBusy = false;
   let pan = [0, 0];
+  let shownZoom = 1;
+  let wheeled = 0;
 
-  const go = (url) => location.assign(url ?? worklist);
+  const go = (url) => location.assign(url ?? state.end);
 
   // An image that failed to load is complete too, but has no width.
   const isShown = () => image.complete && image.naturalWidth > 0;
@@ -78,6 +108,8 @@ function read(state) {
         session_id: state.session,
         seconds: (performance.now() - shownAt) / 1000,
       });
+      const button = document.querySelector(`[data-finding="${finding}"]`);
+      leave(`Saved: ${button.lastChild.textContent.trim()}, scan ${state.scan}. Press U to undo.`);
       if (saved.is_blind) location.reload();
       else go(state.after);
     } catch (error) {
@@ -86,23 +118,17 @@ function read(state) {
     }
   }
 
-  async function retract() {
-    if (!state.is_reviewer || isBusy) return;
-    isBusy = true;
-    try {
-      const { frame } = await send("retractions", {});
-      if (frame) go(frame);
-      else showStatus("You have no decision to undo.");
-    } catch (error) {
-      showStatus(`Not undone: ${error.message}`, true);
-    }
-    isBusy = false;
-  }
-
   function agree() {
     if (document.querySelector(".is-chosen")) go(state.after);
     else if (state.opinion) decide(state.opinion);
     else showStatus("Read blind: choose a finding first.", true);
+  }
+
+  // Waits for a decision that is being saved, because its message would be lost with the page.
+  function turn(url, message) {
+    if (isBusy) return;
+    if (url) go(url);
+    else showStatus(message);
   }
 
   function look(place) {
@@ -119,7 +145,9 @@ function read(state) {
     const line = element("slice");
     if (!line) return;
     const where = at === target ? "the one to review" : `your decision is for slice ${target + 1}`;
-    line.textContent = `Slice ${at + 1} of ${state.slices.length}, ${where}.`;
+    line.textContent = `Slice ${at + 1} of ${state.slices.length}, ${where}`;
+    element("earlier").disabled = at === 0;
+    element("later").disabled = at === state.slices.length - 1;
   }
 
   function cover(isOn) {
@@ -127,6 +155,7 @@ function read(state) {
     if (isOn && at !== target) look(target);
     if (isOn && !map.src) map.src = map.dataset.src;
     map.hidden = !isOn;
+    for (const part of document.querySelectorAll(".of-map")) part.hidden = !isOn;
     element("toggle").setAttribute("aria-pressed", String(isOn));
     fit();
   }
@@ -149,22 +178,29 @@ function read(state) {
     });
   }
 
-  function draw() {
+  // Draws window, level, zoom and the opacity of the map. The zoom keeps the point at `center` (pixels from the middle).
+  function draw(center = [0, 0]) {
     const [width, level, zoom] = ["width", "level", "zoom"].map((id) => Number(element(id).value));
+    for (const id of ["width", "level", "zoom", "opacity"])
+      if (element(id)) element(`${id}-value`).textContent = element(id).value;
     const slope = 255 / width;
     for (const part of document.querySelectorAll("#window feFuncR, #window feFuncG, #window feFuncB")) {
       part.setAttribute("slope", slope);
       part.setAttribute("intercept", 0.5 - (slope * level) / 255);
     }
     image.style.filter = width === 255 && level === 128 ? "" : "url(#window)";
-    if (zoom === 1) pan = [0, 0];
+    if (map) map.style.opacity = element("opacity").value / 100;
+    pan = zoom === 1 ? [0, 0] : pan.map((value, axis) => center[axis] - ((center[axis] - value) * zoom) / shownZoom);
+    shownZoom = zoom;
     plate.style.transform = `translate(${pan[0]}px, ${pan[1]}px) scale(${zoom})`;
   }
 
-  function reset() {
-    for (const [id, value] of [["width", 255], ["level", 128], ["zoom", 1]]) element(id).value = value;
+  function set(values) {
+    for (const [id, value] of Object.entries(values)) element(id).value = value;
     draw();
   }
+
+  const reset = () => set({ width: 255, level: 128, zoom: 1 });
 
   const add = (id, amount) => {
     element(id).value = Number(element(id).value) + amount;
@@ -189,8 +225,17 @@ function read(state) {
   stage.addEventListener("pointerup", () => (last = null));
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
-    add("zoom", event.deltaY < 0 ? 0.3 : -0.3);
-    draw();
+    const distance = event.deltaY * (event.deltaMode ? 34 : 1); // a line has about 34 pixels
+    if (event.ctrlKey) {
+      const box = stage.getBoundingClientRect();
+      const center = [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
+      element("zoom").value = Number(element("zoom").value) * Math.exp(-distance / 400);
+      return draw(center);
+    }
+    wheeled += distance;
+    if (Math.abs(wheeled) < 50) return; // small steps of a touchpad add up to a slice
+    look(at + Math.sign(wheeled));
+    wheeled = 0;
   }, { passive: false });
 
   image.addEventListener("load", () => {
@@ -205,22 +250,26 @@ function read(state) {
   };
   image.addEventListener("error", explain);
   if (image.src && image.complete && !image.naturalWidth) explain(); // the image failed before this script started
-  window.addEventListener("resize", fit);
-  for (const id of ["width", "level", "zoom"]) element(id).addEventListener("input", draw);
+  new ResizeObserver(fit).observe(plate);
+  for (const id of ["width", "level", "zoom", "opacity"]) element(id)?.addEventListener("input", () => draw());
+  for (const button of document.querySelectorAll("[data-width]"))
+    button.addEventListener("click", () => set({ width: button.dataset.width, level: button.dataset.level }));
   for (const button of document.querySelectorAll("[data-finding]"))
     button.addEventListener("click", () => decide(button.dataset.finding));
-  for (const [id, act] of [["agree", agree], ["undo", retract], ["reset", reset], ["toggle", () => cover(map.hidden)]])
-    element(id)?.addEventListener("click", act);
+  const clicks = { agree, reset, toggle: () => cover(map.hidden), earlier: () => look(at - 1), later: () => look(at + 1) };
+  for (const [id, act] of Object.entries(clicks)) element(id)?.addEventListener("click", act);
 
   const keys = {
     Enter: agree,
     o: () => cover(map ? map.hidden : true),
-    u: retract,
+    u: () => state.is_reviewer && retract(),
     r: reset,
-    ArrowUp: () => look(at - 1),
-    ArrowDown: () => look(at + 1),
-    ArrowLeft: () => (state.before ? go(state.before) : showStatus("This is the first frame.")),
-    ArrowRight: () => (state.after ? go(state.after) : showStatus("This is the last frame.")),
+    ArrowUp: clicks.earlier,
+    ArrowDown: clicks.later,
+    "<": clicks.earlier,
+    ">": clicks.later,
+    ArrowLeft: () => turn(state.before, "This is the first frame."),
+    ArrowRight: () => turn(state.after, "This is the last frame."),
   };
   for (const button of document.querySelectorAll("[data-finding]"))
     keys[button.querySelector("kbd").textContent] = () => decide(button.dataset.finding);
@@ -236,5 +285,6 @@ function read(state) {
     act();
   });
   showSlice();
+  draw();
   fit();
 }

@@ -31,5 +31,8 @@ class RunReportRules(RuleFile):
     amber_rejection_share: _Positive
     amber_arrival_ratio: _Positive
     amber_drift: _Positive
+    amber_accuracy_drop: _Positive
     minimum_drift_frames: Whole
     amber_free_disk_gib: Whole
+    amber_subgroup_difference: _Positive
+    subgroup_false_alarms: _Positive

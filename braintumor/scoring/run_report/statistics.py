@@ -1,4 +1,7 @@
-"""Compute the statistics of a run: arrivals, predictions, rejections, stages, drift. None contains an object key."""
+"""Compute the statistics of a run: arrivals, predictions, rejections, stages, drift, live accuracy.
+
+None contains an object key.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ from sqlalchemy import Connection, Engine, TextClause, text
 
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
+from braintumor.live_accuracy.figures import LiveFigure, estimate_figures
+from braintumor.live_accuracy.monitor import read_drop_evidence
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.drift import Drift, measure_drift
 from braintumor.scoring.run_report.rules import RunReportRules
+from braintumor.scoring.run_report.subgroups import Deviation, find_deviations
 
 _DAYS = 7
 _MIN_DAYS = 5
@@ -33,6 +39,9 @@ class RunStatistics:
         review_reasons: number of frames by review reason.
         rejections: number of scans by rejection reason.
         stage_seconds: seconds by stage of the work, as sums over chunks.
+        deviations: subgroups that deviate. It is ``None`` if no subgroup has enough patients.
+        live_figures: figures of the live accuracy of the run's model.
+        drop_evidence: evidence of this year that the live accuracy is too low. It is ``None`` without audited scans.
     """
 
     planned: dict[str, int]
@@ -46,6 +55,9 @@ class RunStatistics:
     rejections: dict[str, int]
     stage_seconds: dict[str, float]
     drifts: tuple[Drift, ...]
+    deviations: list[Deviation] | None
+    live_figures: tuple[LiveFigure, ...]
+    drop_evidence: float | None
 
     @property
     def slowest_stage(self) -> str | None:
@@ -78,6 +90,9 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
             drifts=tuple(
                 measure_drift(connection, values, bound=rules.amber_drift, minimum_frames=rules.minimum_drift_frames)
             ),
+            deviations=find_deviations(connection, values, rules),
+            live_figures=tuple(estimate_figures(connection, run.model.model_version_id)),
+            drop_evidence=read_drop_evidence(connection, run.model.model_version_id, drop=rules.amber_accuracy_drop),
         )
 
 

@@ -14,15 +14,19 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import NamedTuple
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import RedRunError
+from braintumor.live_accuracy.figures import PERIOD_DAYS, store_figures
+from braintumor.live_accuracy.monitor import ALARM
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.balance import Balance
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.statistics import RunStatistics, run_statistics
+from braintumor.scoring.run_report.subgroups import LEAST_PATIENTS
 from braintumor.serving.prediction import ReviewReason
 
 RUNBOOK = "docs/runbook.md"
@@ -41,6 +45,8 @@ class Alert(StrEnum):
     TWO_PATIENTS = "two_patients"
     SCANS_WAIT = "scans_wait"
     DRIFT = "drift"
+    SUBGROUP_DEVIATES = "subgroup_deviates"
+    ACCURACY_LOW = "accuracy_low"
     DISK_LOW = "disk_low"
 
 
@@ -118,6 +124,13 @@ def facts(status: RunStatus) -> list[tuple[str, str]]:
         lines.append(("Prediction sets", f"{f.share_unclear:.1%} empty or with several classes"))
     if f.slowest_stage is not None:
         lines.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
+    lines.append(("Subgroups", _deviating(f)))
+    lines += [
+        (f"Live accuracy per {figure.figure} ({PERIOD_DAYS} days)", f"{figure}; {figure.counts}")
+        for figure in f.live_figures
+        if figure.label is None
+    ]
+    lines.append(("Evidence of a drop (this year)", _evidence(f)))
     lines += [(f"Drift from {drift.reference} (n={drift.count_reference})", str(drift)) for drift in f.drifts]
     return lines
 
@@ -139,6 +152,13 @@ def _reasons(balance: Balance, statistics: RunStatistics, rules: RunReportRules,
         for drift in statistics.drifts
         if drift.largest > rules.amber_drift
     ]
+    if statistics.deviations:
+        first, *others = statistics.deviations
+        more = f" The table shows {len(others)} more." if others else ""
+        reasons.append(Reason(Level.AMBER, Alert.SUBGROUP_DEVIATES, f"{first.sentence}{more}"))
+    if (statistics.drop_evidence or 0) >= ALARM:
+        message = f"Blind reviewers contradict predictions more often than on test. Evidence: {_evidence(statistics)}."
+        reasons.append(Reason(Level.AMBER, Alert.ACCURACY_LOW, message))
     return reasons
 
 
@@ -183,6 +203,18 @@ def _arrived(statistics: RunStatistics) -> str:
     return f"expected about {statistics.count_expected:g}, got {statistics.count_arrived}"
 
 
+def _deviating(statistics: RunStatistics) -> str:
+    if statistics.deviations is None:
+        return f"not assessed: fewer than {LEAST_PATIENTS} patients in each subgroup or in the others"
+    return ", ".join(f"{each.name} deviates" for each in statistics.deviations) or "none deviates"
+
+
+def _evidence(statistics: RunStatistics) -> str:
+    if statistics.drop_evidence is None:
+        return "not assessed: no audited scan is settled"
+    return f"{statistics.drop_evidence:.1f} (alarm at {ALARM})"
+
+
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
@@ -190,12 +222,7 @@ def _counted(counts: dict[str, int]) -> str:
 def _record(engine: Engine, status: RunStatus) -> None:
     with transaction(engine) as connection:
         connection.execute(
-            text("""
-            insert into scoring_run_summary (scoring_run_id, level, count_arrived, count_expected, reasons, drift)
-            values (:run, cast(:level as run_level), :arrived, :expected, :reasons, cast(:drift as jsonb))
-            on conflict (scoring_run_id) do update
-            set level = excluded.level, count_arrived = excluded.count_arrived, judged_at = now(),
-                count_expected = excluded.count_expected, reasons = excluded.reasons, drift = excluded.drift"""),
+            statement("scoring/record_summary"),
             {
                 "run": status.run.scoring_run_id,
                 "level": status.level,
@@ -203,5 +230,7 @@ def _record(engine: Engine, status: RunStatus) -> None:
                 "expected": status.statistics.count_expected,
                 "reasons": [reason.message for reason in status.reasons],
                 "drift": json.dumps([asdict(drift) for drift in status.statistics.drifts]),
+                "evidence": status.statistics.drop_evidence,
             },
         )
+        store_figures(connection, status.run.scoring_run_id, status.statistics.live_figures)

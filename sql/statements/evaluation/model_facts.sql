@@ -7,7 +7,8 @@ select
         select run_key from gate_verdict
         where gate_verdict.model_version_id = model_version.model_version_id
         order by gate_verdict_id desc limit 1
-    ), '') as run_key
+    ), '') as run_key,
+    exists (select from page where page_uri = artifact_uri || :evidence) as has_evidence
 from model_version
 join training_run using (training_run_id)
 join snapshot using (snapshot_id)

@@ -1,6 +1,7 @@
 -- The last scoring runs with the counts of their reports.
 select
     scoring_run.scoring_run_id,
+    run_key,
     (started_at at time zone 'utc')::date as day,
     state::text as state,
     coalesce(level::text, '') as level,

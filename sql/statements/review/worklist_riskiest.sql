@@ -7,13 +7,12 @@ waiting as (
     select distinct on (frame.scan_id) frame.*
     from read as frame
     {% include "review/own_reviews.sql" %}
-    where case when frame.is_conflict then not is_own_frame else not (is_own or is_named) end
-      and not exists (select from scan where scan.scan_id = frame.scan_id and audit_probability is not null)
+    where {% include "review/is_waiting.sql" %}
     order by frame.scan_id, risk_rank, risk_rank_at_scoring, confidence, frame_index
 )
 select
     count_read,
     {% include "review/worklist_columns.sql" %}
 from (select count(*) as count_read from read) as extent
-left join waiting on true
+left join waiting as frame on true
 order by risk_rank, risk_rank_at_scoring, confidence, scan_id

@@ -253,8 +253,18 @@ def test_drawn_frame_contains_only_pixels_of_the_file(bad: DecoderPool, files: l
         assert isinstance(small, DrawnFrame) and max(small.width, small.height) == 48
     broken = bad.draw(files[0] + b" segfault", frame=0)
     assert isinstance(broken, Rejection) and broken.reason is RejectionReason.DECODER_CRASHED
-    assert isinstance(bad.draw(files[0], frame=5), Rejection)
+    absent = bad.draw(files[0], frame=5)
+    assert isinstance(absent, Rejection) and "no frame 5, it has 1" in absent.detail
     assert bad.draw(b"no image", frame=0) == decode(b"no image")
+
+
+def test_a_frame_that_is_not_scored_is_not_called_corrupt(bad: DecoderPool) -> None:
+    volume = as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=10, size=64))
+    dark = bad.draw(volume, frame=0)
+    assert isinstance(dark, Rejection) and dark.reason is RejectionReason.BLANK_IMAGE and "no head" in dark.detail
+    left_out = bad.draw(volume, frame=3, limits=Limits(max_scored_frames=2))
+    assert isinstance(left_out, Rejection) and left_out.reason is RejectionReason.TOO_MANY_FRAMES
+    assert "at most 2 frames" in left_out.detail
 
 
 def test_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from braintumor.imaging.decoding.dicom_header import DicomHeader, ScanAttributes
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.types import DicomIdentity, Limits
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import PreparedFile, PreparedScan
 from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool
@@ -29,9 +30,10 @@ SIZE = 32
 REQUEST = Request(length=1, size=SIZE, limits=Limits())
 DRAWING = replace(REQUEST, frame=0, size=0)
 PIXELS = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
-IDENTITY = DicomIdentity(
-    study_instance_uid="1.2.3", series_instance_uid='"quoted"\n\0', sop_instance_uid="", patient_id="Müller^Jörg 山田"
-)
+HEADER = DicomHeader(
+    study_instance_uid="1.2.3", series_instance_uid='"quoted"\n\0', sop_instance_uid="", patient_id="Müller^Jörg 山田",
+    station_name="山田", attributes=ScanAttributes(device_model="signa (tm) 1.5", sex="F"),
+)  # fmt: skip
 PREPARED = {
     "kind": "prepared", "format": "png", "pixel_sha256": "a" * 64, "content_sha256": "b" * 64, "indexes": [0, 7],
     "is_volume": True, "dicom": None, "dtype": "uint8", "shape": [2, SIZE, SIZE, 3], "byte_count": PIXELS.nbytes,
@@ -219,16 +221,16 @@ def test_an_error_quotes_nothing_of_the_reply(shared: int) -> None:
     assert "Jane" not in str(caught.value) and caught.value.__cause__ is None
 
 
-def prepared(identity: DicomIdentity | None) -> PreparedFile:
+def prepared(header: DicomHeader | None) -> PreparedFile:
     scan = PreparedScan(pixels=PIXELS, indexes=(3, 9), is_volume=True, content_sha256=sha256(b"").hexdigest())
-    return PreparedFile(format="dicom", pixel_sha256=sha256(b"1").hexdigest(), scan=scan, dicom=identity)
+    return PreparedFile(format="dicom", pixel_sha256=sha256(b"1").hexdigest(), scan=scan, dicom=header)
 
 
-@pytest.mark.parametrize("identity", [None, IDENTITY])
-def test_written_reply_is_read_unchanged(shared: int, identity: DicomIdentity | None) -> None:
-    value = prepared(identity)
+@pytest.mark.parametrize("header", [None, HEADER])
+def test_written_reply_is_read_unchanged(shared: int, header: DicomHeader | None) -> None:
+    value = prepared(header)
     result = read_reply(write_reply(shared, value), shared, REQUEST)
-    assert isinstance(result, PreparedFile) and result.dicom == identity
+    assert isinstance(result, PreparedFile) and result.dicom == header
     assert (result.format, result.pixel_sha256) == (value.format, value.pixel_sha256)
     assert (result.scan.indexes, result.scan.content_sha256) == (value.scan.indexes, value.scan.content_sha256)
     assert np.array_equal(result.scan.pixels, PIXELS)
@@ -237,6 +239,20 @@ def test_written_reply_is_read_unchanged(shared: int, identity: DicomIdentity | 
 @pytest.mark.parametrize("value", [Rejection(reason=RejectionReason.TRUNCATED, detail="1 of 2 µm")])
 def test_a_rejection_passes_unchanged(shared: int, value: DecodeResult) -> None:
     assert read_reply(write_reply(shared, value), shared, REQUEST) == value
+
+
+def test_a_rejection_keeps_the_header_of_its_object(shared: int) -> None:
+    value = Rejection(reason=RejectionReason.TRUNCATED, detail="1 of 2 µm", dicom=HEADER)
+    result = read_reply(write_reply(shared, value), shared, REQUEST)
+    assert isinstance(result, Rejection) and result.dicom == HEADER
+
+
+@pytest.mark.parametrize("model", ["", "jane^doe", "a\0", "x" * 33, "<b>", "a\n", 5])
+def test_unsafe_attribute_in_a_reply_is_refused(shared: int, model: Any) -> None:
+    header = json.loads(write_reply(shared, prepared(HEADER)))
+    header["dicom"]["attributes"]["device_model"] = model
+    with pytest.raises(ReplyError):
+        read_reply(json.dumps(header).encode(), shared, REQUEST)
 
 
 def test_a_request_passes_unchanged() -> None:

@@ -19,6 +19,7 @@ from braintumor.scoring.run_report.drift import RECENT_RUNS, TEST_SPLIT, Drift, 
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.statistics import run_statistics
 from braintumor.scoring.run_report.status import make_run_status
+from tests.audits import add_model
 from tests.sql import change, rows
 
 RULES = RunReportRules.load()
@@ -31,26 +32,7 @@ SURE = dict.fromkeys(CLASSES, 0.97)
 @pytest.fixture
 def site(empty_settings: Settings) -> Settings:
     """A database with one model whose test split is balanced: 50 predictions per class."""
-    change(
-        empty_settings,
-        """
-        insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
-        insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
-                                  library_versions, device, seconds)
-        values ('r', 'r', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
-        insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artifact_uri, artifact_sha256s, temperature)
-        values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1);
-        insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low,
-            accuracy_high, macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss)
-        values (1, 's', 'test', 200, 1, 1, 1, 1, 1, 1, 0, 0);
-        insert into test_prediction (evaluation_id, image_sha256, label, predicted_class, probability_glioma,
-            probability_meningioma, probability_normal, probability_pituitary)
-        select 1, number::text, 'normal', class::tumor_class, 0.97, 0.01, 0.01, 0.01
-        from generate_series(1, 200) as number
-        cross join lateral (
-            select (array['glioma', 'meningioma', 'normal', 'pituitary'])[1 + number % 4] as class) as named""",
-    )
+    add_model(empty_settings)
     return empty_settings
 
 

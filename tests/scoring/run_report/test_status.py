@@ -49,7 +49,7 @@ def test_usual_run_is_green_and_its_report_has_no_key(settings: Settings, put: P
         assert words in page and words in lines[0]
     assert "GREEN" in lines[0] and "/runs/night/morning.html" in lines[0]
     assert "Doe" not in page + lines[0]
-    assert page.count("<section") == page.count("</section>") == 3
+    assert page.count("<section") == page.count("</section>") == 4
     assert not re.search(r"{{|{%|src=", page)
     assert "Rejected scans" not in page and "The run needs no attention" in page
     assert rows(settings, SUMMARY) == [("green", 1, None, [])]

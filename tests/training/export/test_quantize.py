@@ -43,7 +43,8 @@ def test_int8_export_is_a_judged_version_and_not_promoted(settings: Settings, ti
         id=made.model_version_id,
     )
     assert against == parent.model_version_id and done.returncode == (0 if verdict else 1)
-    assert done.stdout.startswith(f"Candidate **{made.model_name}**")
+    assert done.stdout.startswith(f"{made.model_name} is {parent.model_name} in 8 bits")
+    assert "**" not in done.stdout and "|" not in done.stdout, "plain text in a terminal"
     trained = model_versions.training_of(engine, made)
     assert (trained.history, trained.grouped_accuracy, trained.naive_accuracy) == ({}, None, None)
     card = store.read(S3Uri.parse(made.artifact_uri) / "model_card.md").decode()

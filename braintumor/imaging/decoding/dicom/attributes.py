@@ -87,18 +87,19 @@ def dicom_attributes(dataset: Any) -> dict[str, str]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _age_band(age: str) -> str | None:
-    """Return the band of an Age String (PS3.5 6.2), such as 045Y.
+def age_in_years(age: str) -> float | None:
+    """Return the years of an Age String (PS3.5 6.2), such as 045Y, or ``None`` for a malformed or impossible age.
 
     Anonymizers write an age of 0, which gives ``None``.
     """
     match = _AGE.fullmatch(age)
-    if match is None:
-        return None
-    years = int(match[1]) / _PER_YEAR[match[2]]
-    if not 0 < years <= _OLDEST:
-        return None
-    return next(band for below, band in _AGE_BANDS.items() if years < below)
+    years = int(match[1]) / _PER_YEAR[match[2]] if match else 0
+    return years if 0 < years <= _OLDEST else None
+
+
+def _age_band(age: str) -> str | None:
+    years = age_in_years(age)
+    return None if years is None else next(band for below, band in _AGE_BANDS.items() if years < below)
 
 
 def _sex(sex: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
@@ -19,20 +20,21 @@ from pydicom.pixels.processing import convert_color_space
 
 from braintumor.imaging.decoding.dicom.attributes import dicom_attributes
 from braintumor.imaging.decoding.dicom.frame_count import correct_frame_count
+from braintumor.imaging.decoding.dicom.header import read_header
 from braintumor.imaging.decoding.dicom.lookup_tables import look_up_palette
 from braintumor.imaging.decoding.dicom.mosaic import Grid, find_grid
 from braintumor.imaging.decoding.dicom.pixel_attributes import set_pixel_attributes
 from braintumor.imaging.decoding.dicom.pixel_spacing import dicom_spacing
 from braintumor.imaging.decoding.dicom.stored_values import decode_jpeg, is_ybr, keep_stored_bits
 from braintumor.imaging.decoding.dicom.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
-from braintumor.imaging.decoding.dicom.values import code_of, codes_of, value_of
+from braintumor.imaging.decoding.dicom.values import code_of, codes_of
 from braintumor.imaging.decoding.dicom.windowing import gray_to_uint8, range_without_window
 from braintumor.imaging.decoding.formats import without_empty_preamble
 from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.gray_levels import color_to_uint8, is_gray
 from braintumor.imaging.decoding.pixel_aspect import Spacing, square_size, with_square_pixels
-from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.types import Decoded, DicomIdentity, Frame, Limits, check_size
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason, decoder_failure
+from braintumor.imaging.decoding.types import Decoded, Frame, Limits, check_size
 
 _NAMED_MODALITIES = frozenset(
     {"CR", "CT", "DX", "ECG", "ES", "KO", "MG", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN"}
@@ -64,6 +66,17 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         dataset = read_partial(io.BytesIO(data), stop_when=_element_counter(), force=True)
     except (EOFError, OSError, struct.error):  # the reader expected more bytes
         return Rejection(RejectionReason.TRUNCATED, "the file ends inside an element of its header")
+    header = read_header(dataset)
+    try:
+        decoded = _decode(dataset, data, limits)
+    except MemoryError:
+        raise
+    except Exception as exc:
+        decoded = decoder_failure("dicom", exc)
+    return replace(decoded, dicom=header)
+
+
+def _decode(dataset: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     refused = _check_header(dataset, data, limits)
     grid = refused or find_grid(dataset)
     if isinstance(grid, Rejection):
@@ -73,17 +86,10 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
     frames = refused or select_frames(_frames(dataset, grid, spacings), limits)
     if isinstance(frames, Rejection):
         return frames
-    identity = DicomIdentity(
-        study_instance_uid=_text(dataset, "StudyInstanceUID"),
-        series_instance_uid=_text(dataset, "SeriesInstanceUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
-        patient_id=_text(dataset, "PatientID"),
-    )
     return Decoded(
         format="dicom",
         frames=frames,
         frame_count=count_frames(dataset) * grid.slices,
-        dicom=identity,
         attributes=dicom_attributes(dataset),
     )
 
@@ -98,10 +104,6 @@ def _element_counter() -> Callable[[Any, str | None, int], bool]:
         return False
 
     return stop
-
-
-def _text(dataset: Any, keyword: str) -> str:
-    return str(value_of(dataset, keyword) or "")
 
 
 def _check_header(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:

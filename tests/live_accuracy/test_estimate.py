@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braintumor.evaluation.metrics.live_accuracy import (
+from braintumor.live_accuracy.estimate import (
     MINIMUM_CLUSTERS,
+    Confidences,
     Estimate,
     Floats,
     ReviewedScans,
     estimate_accuracy,
-    monitor_wealth,
 )
+from braintumor.live_accuracy.monitor import ALARM, Answer, drop_evidence, monitor_wealth
 
 
 def scans(correct: Floats, *, probability: Floats | None = None, clusters: list[str] | None = None) -> ReviewedScans:
@@ -24,8 +25,12 @@ def scans(correct: Floats, *, probability: Floats | None = None, clusters: list[
     )
 
 
+def confidences(values: Floats) -> Confidences:
+    return Confidences(count=len(values), mean=float(values.mean()), variance=float(values.var()))
+
+
 def assessed(reviewed: ReviewedScans, all_confidences: Floats | None = None) -> Estimate:
-    estimate = estimate_accuracy(reviewed, all_confidences)
+    estimate = estimate_accuracy(reviewed, None if all_confidences is None else confidences(all_confidences))
     assert isinstance(estimate, Estimate)
     return estimate
 
@@ -60,7 +65,7 @@ def test_only_correct_predictions_still_give_an_interval() -> None:
 
 def test_too_few_reviewed_patients_are_not_assessed() -> None:
     few = scans(np.ones(40), clusters=[str(i % (MINIMUM_CLUSTERS - 1)) for i in range(40)])
-    assert estimate_accuracy(few) == "19 patients or scans were reviewed, 20 are required"
+    assert estimate_accuracy(few) == "only 19 patients or scans have a finding, 20 are required"
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.08])
@@ -96,3 +101,17 @@ def test_the_monitor_notices_a_drop_of_ten_points() -> None:
     random = np.random.default_rng(3)
     wealth = monitor_wealth((random.random((500, 400)) < 0.8).astype(float), target=0.9)
     assert (wealth.max(axis=1) >= 20).mean() > 0.95
+
+
+def test_the_monitor_starts_again_at_another_model_after_an_alarm() -> None:
+    def of(model: int, *, right: int, wrong: int) -> list[Answer]:
+        agreed = [False] * wrong + [True] * right
+        return [Answer(model_version_id=model, is_agreed=each, target=0.9) for each in agreed]
+
+    bad = of(1, right=20, wrong=20)
+    assert drop_evidence([], 1) == 1
+    assert drop_evidence(bad, 1) >= ALARM, "an alarm stays, also after right predictions"
+    assert drop_evidence(bad, 2) == 1
+    assert 1 < drop_evidence(bad + of(2, right=10, wrong=2), 2) < ALARM
+    calm = of(1, right=9, wrong=1)
+    assert drop_evidence(calm + of(2, right=0, wrong=3), 2) == drop_evidence(calm + of(1, right=0, wrong=3), 1)

@@ -1,0 +1,14 @@
+-- How do the subgroups of DICOM scans compare in the last 28 days: scanner, sequence, age and sex?
+select
+    attribute,
+    left(subgroup, 12) as subgroup,
+    count_scan,
+    count_rejected,
+    round(rejected_share::numeric, 3) as rejected_share,
+    round(normal::numeric, 3) as normal_share,
+    round(drift::numeric, 2) as drift,
+    count_reviewed,
+    round(live_accuracy::numeric, 3) as live_accuracy,
+    not_assessed
+from braintumor.subgroup_summary
+order by attribute, count_scan desc, subgroup;

@@ -1,0 +1,29 @@
+-- Frames with reviews, the newest first: those of the person, those with a finding, or those in conflict. Conflicts that
+-- the person can decide come before conflicts with a review of the person. Frames that the person reads blind are left out.
+with listed as materialized (
+    select
+        frame.scan_id,
+        frame.frame_index,
+        frame.finding::text as finding,
+        own.finding::text as own_finding,
+        cast(:tab as text) = 'conflict' and own.finding is not null as is_last,
+        case when cast(:tab as text) = 'mine' then own.reviewed_at else last_reviewed_at end as reviewed_at
+    from frame_consensus as frame
+    left join current_review as own
+        on own.scan_id = frame.scan_id and own.frame_index = frame.frame_index and reviewer = :person
+    where case cast(:tab as text)
+            when 'mine' then own.finding is not null
+            when 'answered' then is_settled
+            else frame.is_conflict
+        end
+      and not {% include "review/is_hidden.sql" %}
+    order by is_last, reviewed_at desc
+    limit :count
+)
+select
+    finding,
+    own_finding,
+    {% include "review/worklist_columns.sql" %}
+from listed
+join current_prediction as frame using (scan_id, frame_index)
+order by is_last, reviewed_at desc, scan_id, frame_index

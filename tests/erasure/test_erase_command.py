@@ -1,0 +1,90 @@
+"""Test the command `braintumor subject` and the objects that an erasure keeps."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from braintumor.config.roles import Role
+from braintumor.config.settings import Settings
+from braintumor.erasure import erased_objects
+from braintumor.errors import ErasureError
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import run_scoring_job
+from devstack.stack import Stack
+from tests.conftest import as_role, invoke, printed
+from tests.erasure.erased_files import as_eraser
+from tests.sql import rows
+
+
+@pytest.mark.parametrize("with_objects", [False, True])
+def test_erase_command_confirms_and_prints_addresses(stack: Stack, scored: Settings, with_objects: bool) -> None:
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    eraser = as_role(stack, scored, Role.ERASER)
+    arguments = ["subject", "erase", ann, *(["--objects"] if with_objects else [])]
+    refused = invoke(eraser, *arguments, answer="n\n")
+    assert refused.exit_code == 1 and "It cannot be undone" in refused.output
+    assert rows(scored, "select count(*) from scan") == [(3,)]
+    done = invoke(eraser, *arguments, answer="y\n")
+    assert done.exit_code == 0 and "2 scan" in done.output and "erasure 1: " in done.output
+    verb = "deleted" if with_objects else "still there, delete it, with its versions and copies"
+    lines = done.output.splitlines()
+    assert [f"{verb}: {scored.require('scans_uri')}ann-{number}.dcm" in lines for number in (1, 2)] == [True, True]
+    kept = ObjectStore.connect(scored).list(S3Uri.parse(scored.require("scans_uri")))
+    left = {entry.key.rpartition("/")[2] for entry in kept}
+    assert left == ({"ben.dcm"} if with_objects else {"ann-1.dcm", "ann-2.dcm", "ben.dcm"})
+
+
+def test_subject_find_prints_pseudonym_without_patient_number(stack: Stack, scored: Settings) -> None:
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    scorer = as_role(stack, scored, Role.SCORER)
+    done = invoke(scorer, "subject", "find", answer="ANN\n")
+    assert done.output == f"{ann}: 2 scans\n"
+    done = invoke(scorer, "subject", "find", "--json", answer="no such patient")
+    assert json.loads(done.stdout)["count_scan"] == 0
+    done = invoke(scorer, "subject", "find", answer="")
+    assert isinstance(done.exception, ErasureError)
+
+
+def test_erase_with_yes_and_json_prints_json(stack: Stack, scored: Settings) -> None:
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    command = ("subject", "erase", ann, "--yes", "--json", "--reason", "a letter")
+    made = json.loads(printed(as_role(stack, scored, Role.ERASER), *command))
+    assert (made["counts"]["scan"], made["are_objects_deleted"], len(made["object_uris"])) == (2, False, 3)
+    assert rows(scored, "select reason from erasure") == [("a letter",)]
+
+
+def test_addresses_are_kept_until_objects_are_deleted(stack: Stack, scored: Settings, files: list[bytes]) -> None:
+    store, scans = ObjectStore.connect(scored), S3Uri.parse(scored.require("scans_uri"))
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    eraser = as_role(stack, scored, Role.ERASER)
+    first = as_eraser(stack, scored, ann, with_objects=False)
+    assert len(first.object_uris) == 3 and not first.are_objects_deleted
+    assert erased_objects(eraser).left == first.object_uris
+    store.delete([scans / "ann-1.dcm"])  # as an operator would
+    store.write(scans / "ann-2.dcm", files[3])  # another person's file
+    left = json.loads(printed(eraser, "subject", "objects", "--json"))
+    assert left == {"left": [scored.require("dataset_uri") + "glioma/ann-1.dcm"], "count_gone": 2}
+    output = invoke(eraser, "subject", "objects", "--delete", answer="y\n")
+    assert "0 objects are still there, 1 are gone" in output.output
+    assert store.read(scans / "ann-2.dcm") == files[3], "it was overwritten, so it is not the erased person's"
+    assert rows(scored, "select * from erasure_object") == []
+
+
+def test_second_erasure_finds_objects_kept_by_the_first(stack: Stack, scored: Settings, files: list[bytes]) -> None:
+    store = ObjectStore.connect(scored)
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    first = as_eraser(stack, scored, ann, with_objects=False)
+    run_scoring_job(scored, run_key="next")
+    assert rows(scored, "select reason, count(*) from rejection group by 1") == [("subject_erased", 2)]
+    labeled = S3Uri.parse(scored.require("dataset_uri")) / "glioma/ann-1.dcm"
+    store.write(labeled, files[3])  # another person's file
+    second = as_eraser(stack, scored, ann)
+    assert second.object_uris == first.object_uris[1:] and second.are_objects_deleted
+    assert [entry.key for uri in second.object_uris for entry in store.list(S3Uri.parse(uri))] == []
+    assert store.read(labeled) == files[3]
+    assert rows(scored, "select * from erasure_object") == []
+    assert rows(scored, "select scan_id from scan_location") == [(3,)], "the rejected scans' addresses went too"
+    with pytest.raises(ErasureError, match="No data is stored"):
+        as_eraser(stack, scored, ann)

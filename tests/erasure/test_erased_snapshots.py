@@ -1,0 +1,84 @@
+"""Test that snapshots contain no image of an erased person."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.local_folder import labeled_files, upload
+from braintumor.dataset.images.patient_table import (
+    TABLE,
+    PatientTable,
+    load_patient_table,
+    store_patient_table,
+)
+from braintumor.dataset.take_snapshot import snapshot_of
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.types import Decoded
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.stack import Stack
+from tests.erasure.erased_files import as_eraser, as_png, changed, found_in_database, pydicom_of
+from tests.sql import rows
+
+
+def test_erased_person_is_excluded_from_later_snapshots(
+    stack: Stack, scored: Settings, files: list[bytes], phantoms: Path
+) -> None:
+    dataset = S3Uri.parse(scored.require("dataset_uri"))
+    store = ObjectStore.connect(scored)
+    upload(store, labeled_files(phantoms), dataset)
+    before = {image.image_sha256 for image in snapshot_of(scored).images}
+    assert sha256(files[0]).hexdigest() in before
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    as_eraser(stack, scored, ann, with_objects=False)
+    decoded = decode(files[1])
+    assert isinstance(decoded, Decoded)
+    returning = {
+        "glioma/again.dcm": files[0],  # the file of the snapshot
+        "glioma/scan.dcm": files[1],  # the file of a scan that was in no snapshot
+        "glioma/other.dcm": files[2],  # a new file
+        "glioma/same-pixels.png": as_png(decoded.frames[0].pixels),
+        "glioma/no-patient.dcm": changed(
+            files[2], PatientID="", StudyInstanceUID=pydicom_of(files[0]).StudyInstanceUID
+        ),
+    }
+    for name, data in {**returning, "glioma/ben.dcm": files[3]}.items():
+        store.write(dataset / name, data)
+    after = snapshot_of(scored)
+    shas = {image.image_sha256 for image in after.images}
+    assert shas == before - {sha256(files[0]).hexdigest()} | {sha256(files[3]).hexdigest()}
+    refused = [item for item in after.excluded if "erased" in item.reason]
+    assert len(refused) == len(returning) + 1, "the first file is still in S3"
+    assert {(item.image_uri, item.image_sha256) for item in refused} == {("(not named)", "")}
+    words = [sha256(data).hexdigest() for data in returning.values()]
+    assert [table for table, _ in found_in_database(scored, words)] == []
+    done = as_eraser(stack, scored, ann)
+    assert {uri.rpartition("/")[2] for uri in done.object_uris} >= {name.rpartition("/")[2] for name in returning}
+    assert not [item for item in snapshot_of(scored).excluded if "erased" in item.reason]
+
+
+def test_image_of_a_patient_in_the_table_is_erased(stack: Stack, scored: Settings, phantoms: Path) -> None:
+    dataset, store = S3Uri.parse(scored.require("dataset_uri")), ObjectStore.connect(scored)
+    upload(store, labeled_files(phantoms), dataset)
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    first, second, *_ = sorted((phantoms / "glioma").glob("*.png"))
+    anns, other = (sha256(path.read_bytes()).hexdigest() for path in (first, second))
+    key = scored.require("pseudonym_key").encode()
+    table = PatientTable(key=key, patients={anns: ann, other: "0" * 32})
+    store_patient_table(store, dataset, table, replaces=False)
+    before = {image.image_sha256 for image in snapshot_of(scored).images}
+    assert {anns, other} <= before
+    done = as_eraser(stack, scored, ann)
+    assert str(dataset / TABLE) in done.removed
+    assert f"{dataset}glioma/{first.name}" in done.object_uris
+    left = load_patient_table(store, dataset, key.decode())
+    assert left is not None and left.patients == {other: "0" * 32}
+    assert rows(scored, "select count(*) from snapshot_image where image_sha256 = :one", one=anns) == [(0,)]
+    store_patient_table(store, dataset, table, replaces=False)  # the hospital uploads it again, with another file
+    again = first.read_bytes() + b"another end"
+    store.write(dataset / "glioma/again.png", again)
+    named = PatientTable(key=key, patients={sha256(again).hexdigest(): ann})
+    store_patient_table(store, dataset, named, replaces=False)
+    after = snapshot_of(scored)
+    assert {sha256(again).hexdigest(), anns}.isdisjoint(image.image_sha256 for image in after.images)
