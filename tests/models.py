@@ -77,9 +77,9 @@ _INSERT = """
         returning training_run_id
     )
     insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-        count_parameter, artifact_uri, artifact_sha256s, temperature, created_at)
+        count_parameter, artifact_uri, artifact_sha256s, temperature, prediction_sets, created_at)
     select :name, trained.training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-           :folder, cast(:sha256s as jsonb), temperature, now() - make_interval(days => :days)
+           :folder, cast(:sha256s as jsonb), temperature, prediction_sets, now() - make_interval(days => :days)
     from model_version, trained where model_version_id = 1"""
 
 
