@@ -24,9 +24,9 @@ comment on column scan_subgroup.subgroup is 'Value of the attribute. For site an
 
 -- subgroup_summary: one row per attribute and subgroup, over the scoring runs of the last 28 days.
 -- Example: does one scanner have more rejections than the others?
--- Drift is the population stability index of the predicted classes, against the 28 days before. It has the same least number of
--- predictions as drift_weekly. The live accuracy is that of the settled scans of the audit sample, over 90 days, as in live_accuracy:
--- each scan has the weight 1 / audit_probability.
+-- Drift is the population stability index of the predicted classes, against the 28 days before. It has the same least
+-- number of predictions as drift_weekly. The live accuracy is that of the settled scans of the audit sample, over 90
+-- days, as in live_accuracy: each scan has the weight 1 / audit_probability.
 create view subgroup_summary as
 with period as (
     select scoring_run_id, started_at > now() - interval '28 days' as is_recent
@@ -115,8 +115,8 @@ cross join lateral (
     from (select recent.bins, case when recent.count_frame >= 20 then recent.count_frame end as total) as mix
 ) as share;
 comment on view subgroup_summary is
-    'One row per attribute of the DICOM header and subgroup, over the scoring runs of the last 28 days. Key: attribute, subgroup. '
-    'Example: does one scanner have more rejections than the others?';
+    'One row per attribute of the DICOM header and subgroup, over the scoring runs of the last 28 days. '
+    'Key: attribute, subgroup. Example: does one scanner have more rejections than the others?';
 comment on column subgroup_summary.attribute is
     'site, station, manufacturer, device model, field strength, sequence family, age band or sex.';
 comment on column subgroup_summary.subgroup is 'Value of the attribute. For site and station it is a keyed pseudonym.';

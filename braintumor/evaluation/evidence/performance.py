@@ -189,9 +189,6 @@ def subgroups(connection: Connection, model: ModelVersion) -> dict[str, Any]:
             for s in slices
         ]
         or not_assessed("the test images have no stored attributes"),
-        "production": _production_subgroups(),
+        "production": rows(connection, statement("evaluation/evidence_subgroups"), model)
+        or not_assessed("no DICOM scan of the last 28 days has stored attributes"),
     }
-
-
-def _production_subgroups() -> dict[str, str]:
-    return not_assessed("attributes of new scans are not stored by this version")

@@ -93,6 +93,7 @@ def test_model_without_data_is_not_assessed_and_has_no_number(world: Settings) -
         ("test", "classes"),
         ("live", "accuracy"),
         ("subgroups", "test"),
+        ("subgroups", "production"),
         ("alarms", "runs"),
     ):
         assert reason_of(evidence[section][block]), f"{section}.{block}"

@@ -1,0 +1,13 @@
+-- Subgroups of the DICOM scans of the last 28 days, of all models. Sites and stations have shortened pseudonyms.
+select
+    attribute,
+    left(subgroup, 12) as subgroup,
+    count_scan,
+    rejected_share,
+    mean_set_size,
+    drift,
+    count_reviewed as count_scan_settled,
+    live_accuracy,
+    not_assessed
+from subgroup_summary
+order by attribute, count_scan desc, subgroup
