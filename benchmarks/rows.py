@@ -96,7 +96,7 @@ def _stages(job: ScoringJob, name: str) -> Iterator[tuple[str, float]]:
     yield "claim and write", scored - sum(inside.values())
     clock = time.perf_counter()
     job.reconcile(run.scoring_run_id)
-    yield "reconcile and morning sheet", time.perf_counter() - clock
+    yield "reconcile and run report", time.perf_counter() - clock
 
 
 _STAGES = """

@@ -54,7 +54,7 @@ _SHOTS: Final = (
     Shot(name="worklist", path="braintumor/review/", height=800, shows="img"),
     Shot(name="frame", path="braintumor/review/frame/{scan}/0", height=800, shows="img"),
     Shot(name="report", path="braintumor/reports/model/{model}/report.html", height=1100, shows="img"),
-    Shot(name="morning", path="braintumor/reports/runs/{run}/morning.html", height=900, shows="h1"),
+    Shot(name="run-report", path="braintumor/reports/runs/{run}/morning.html", height=900, shows="h1"),
     Shot(
         name="retrain-form",
         path="dags/weekly_retrain",

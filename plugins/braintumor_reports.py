@@ -176,7 +176,7 @@ def rescore_report(run: str) -> Response:
 
 
 @app.get("/runs/{run}/morning.html", dependencies=[_may_see_production])
-def morning(run: str) -> Response:
+def run_report(run: str) -> Response:
     """Show the run report of a scoring run."""
     from braintumor.reports.paths import RUN_STATUS, run_path
 
