@@ -49,7 +49,7 @@ def test_recalibration_is_a_judged_candidate_with_new_sets(settings: Settings) -
     change(settings, READ, count=200)
     done = run_braintumor(settings, "model", "recalibrate", model.model_name, check=False)
     (made,) = (each for each in model_versions.list_models(engine) if each.model_name != model.model_name)
-    assert done.returncode in (0, 1) and done.stdout.startswith(f"Candidate **{made.model_name}**")
+    assert done.returncode in (0, 1) and done.stdout.startswith(f"{made.model_name} is {model.model_name} with ")
     assert model_versions.champion(engine) == model, "a person promotes it"
     thresholds = made.prediction_sets
     assert thresholds is not None and thresholds.fitted_on == "audit sample" and thresholds.coverage == 0.95
