@@ -46,7 +46,7 @@ def test_retrain_promotes_passed_model_and_nightly_run_uses_it(
     for link in re.findall(r'href="((?:runs|snapshots)/[^"]+)"', overview):
         assert store.read(models / link)
     pages = set(re.findall(r'href="(\w+)/', overview))
-    assert pages == {"model", "runs", "snapshots"}, "no DAG run and no candidate is linked that does not exist"
+    assert pages == {"docs", "model", "runs", "snapshots"}, "no DAG run and no candidate is linked that does not exist"
 
     scans = S3Uri.parse(lenient.require("scans_uri"))
     for path in write_unlabeled(tmp_path, count=5, seed=1):
