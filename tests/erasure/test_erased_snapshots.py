@@ -16,6 +16,7 @@ from braintumor.dataset.images.patient_table import (
 from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
+from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.stack import Stack
 from tests.erasure.erased_files import as_eraser, as_png, changed, found_in_database, pydicom_of
@@ -58,11 +59,12 @@ def test_erased_person_is_excluded_from_later_snapshots(
     assert not [item for item in snapshot_of(scored).excluded if "erased" in item.reason]
 
 
-def test_image_of_a_patient_in_the_table_is_erased(stack: Stack, scored: Settings, phantoms: Path) -> None:
+def test_image_of_a_patient_in_the_table_is_erased(stack: Stack, scored: Settings, tmp_path: Path) -> None:
     dataset, store = S3Uri.parse(scored.require("dataset_uri")), ObjectStore.connect(scored)
-    upload(store, labeled_files(phantoms), dataset)
+    write_dataset(tmp_path / "labeled", per_class=30, seed=5)  # the erasure deletes an image in every snapshot
+    upload(store, labeled_files(tmp_path / "labeled"), dataset)
     ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
-    first, second, *_ = sorted((phantoms / "glioma").glob("*.png"))
+    first, second, *_ = sorted((tmp_path / "labeled" / "glioma").glob("*.png"))
     anns, other = (sha256(path.read_bytes()).hexdigest() for path in (first, second))
     key = scored.require("pseudonym_key").encode()
     table = PatientTable(key=key, patients={anns: ann, other: "0" * 32})
