@@ -123,10 +123,10 @@ def median_seconds(connection: Connection) -> float:
     return float(connection.scalar(text(_PACE)) or _DEFAULT_SECONDS)
 
 
-def live_steps(connection: Connection, model_name: str) -> list[ReadingStep]:
+def live_steps(connection: Connection, model_name: str, seconds: float) -> list[ReadingStep]:
     """Return the steps of the last ``PERIOD_DAYS`` days, from all predictions of a model and its audited scans.
 
-    The list is empty if the model scored no scan in these days.
+    The list is empty if the model scored no scan in these days. ``seconds`` is the reading time of one scan.
     """
     model = connection.scalar(text(_MODEL), {"name": model_name})
     values = {"model": model, "days": PERIOD_DAYS, "thresholds": list(THRESHOLDS)}
@@ -139,7 +139,7 @@ def live_steps(connection: Connection, model_name: str) -> list[ReadingStep]:
         weight=np.array([1 / scan.audit_probability for scan in settled], float),
         clusters=[scan.cluster_key for scan in settled],
     )
-    return reading_steps(judged, median_seconds(connection), [row.share_read for row in load]) if load else []
+    return reading_steps(judged, seconds, [row.share_read for row in load]) if load else []
 
 
 def _share(judged: JudgedScans, hits: NDArray[np.bool_], *, where: NDArray[np.bool_]) -> Estimate | str:

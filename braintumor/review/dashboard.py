@@ -89,13 +89,14 @@ def _drifts(runs: Sequence[Any]) -> list[DriftPoint]:
 
 def _reading(connection: Connection, model_name: str) -> list[tuple[ReadingStep, ReadingStep | None]]:
     images = connection.execute(text(_TEST_IMAGES), {"model": model_name}).all()
+    seconds = median_seconds(connection)
     on_test = steps_on_test(
         np.array([image.is_tumor for image in images], float),
         np.array([image.tumor_probability for image in images], float),
         [image.image_sha256 for image in images],
-        median_seconds(connection),
+        seconds,
     )
-    live = live_steps(connection, model_name)
+    live = live_steps(connection, model_name, seconds)
     compared: Sequence[ReadingStep | None] = on_test or [None] * len(live)
     return list(zip(live, compared, strict=True))
 

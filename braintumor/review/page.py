@@ -163,12 +163,21 @@ def dashboard_page(engine: Engine, *, base: str, has_reports: bool = False) -> s
 
     If ``has_reports`` is true, the nightly runs link to their run reports.
     """
-    from braintumor.review.dashboard import load_dashboard  # imports scikit-learn, which the worklist does not need
+    from braintumor.live_accuracy.monitor import ALARM
+    from braintumor.review.dashboard import load_dashboard  # imports numpy and scipy, which the worklist does not need
 
     board = load_dashboard(engine)
     tallest = max([1, *(run.count_scored + run.count_rejected for run in board.runs)])
     classes = [name.value for name in CLASSES]
-    return _render("dashboard.html", base=base, board=board, tallest=tallest, classes=classes, has_reports=has_reports)
+    return _render(
+        "dashboard.html",
+        base=base,
+        board=board,
+        tallest=tallest,
+        classes=classes,
+        has_reports=has_reports,
+        alarm=ALARM,
+    )
 
 
 def frame_url(scan_id: int, frame_index: int, query: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")
 _BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -14,15 +15,15 @@ def gpus() -> list[str]:
     return [str(name) for name in keras.distribution.list_devices("gpu")]
 
 
-def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether this machine computes faster in bfloat16: with a GPU, or a CPU with instructions for it.
-
-    Args:
-        cpuinfo: the kernel's description of the processors. Without this file, only a GPU counts.
-    """
+def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:
+    """Return the kernel's names of the processor's instructions. The set is empty without the file ``cpuinfo``."""
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return not _BFLOAT16_INSTRUCTIONS.isdisjoint(flags.split()) or bool(gpus())
+    return set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+
+
+def has_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
+    """Return whether this machine computes faster in bfloat16: with a GPU, or a CPU with instructions for it."""
+    return not _BFLOAT16_INSTRUCTIONS.isdisjoint(cpu_flags(cpuinfo)) or bool(gpus())
 
 
 def share_gpu_memory() -> None:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec
-from pathlib import Path
 from tempfile import TemporaryFile
 from types import ModuleType
 
+from braintumor.training.device import cpu_flags
+
 _HIDDEN = (b"oneDNN custom operations are on", b"All log messages before absl::InitializeLog() is called")
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 def hide_start_up_messages() -> None:
@@ -27,7 +27,7 @@ def hide_start_up_messages() -> None:
     Other lines of standard error appear after the import. On a CPU without VNNI nothing changes, because TensorFlow
     prints no such message there, and may end the process with an error that must stay visible.
     """
-    if "tensorflow" not in sys.modules and _CPUINFO.exists() and "vnni" in _CPUINFO.read_text():
+    if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _Finder())
 
 
@@ -38,6 +38,8 @@ class _Finder(MetaPathFinder):
         if fullname != "tensorflow":
             return None
         sys.meta_path.remove(self)
+        if not any("vnni" in flag for flag in cpu_flags()):
+            return None
         spec = find_spec(fullname)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _QuietLoader(fullname, spec.loader.path)

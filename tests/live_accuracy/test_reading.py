@@ -64,8 +64,8 @@ def test_steps_of_production_weight_audited_scans(empty_settings: Settings, engi
     unread = [scan("normal", confidence=0.995, chance=None)] * 60
     add_scans(empty_settings, run, [*tumors, *unread])
     with transaction(engine) as connection:
-        steps = live_steps(connection, "m")
-        assert live_steps(connection, "unknown") == []
+        steps = live_steps(connection, "m", 20)
+        assert live_steps(connection, "unknown", 20) == []
         assert median_seconds(connection) == 20
     assert [missed(at(steps, each)) for each in (0.5, 0.2)] == pytest.approx([0.25, 0.0])
     assert [at(steps, each).share_read for each in (0.5, 0.2, 0.0)] == pytest.approx([0.3, 0.4, 1.0])

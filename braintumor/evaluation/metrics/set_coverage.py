@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.evaluation.metrics.classification import wilson_interval
+from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
 from braintumor.evaluation.metrics.significance import ImagePrediction
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.serving.prediction_set import SetThresholds
-
-MINIMUM_GROUPS = 20
-"""Smallest number of groups for which a coverage is computed. At 19 of 20, the interval is 0.76 to 0.99."""
 
 
 @dataclass(frozen=True, kw_only=True)

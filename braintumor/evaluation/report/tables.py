@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from braintumor.dataset.images.perceptual_hash import NEAR
 from braintumor.evaluation.metrics.leakage import HASH_BITS, DistanceBand
 from braintumor.evaluation.metrics.occlusion import Occlusion, window_side
-from braintumor.evaluation.metrics.set_coverage import MINIMUM_GROUPS, SetCoverage
+from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
+from braintumor.evaluation.metrics.set_coverage import SetCoverage
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, SliceResult
 from braintumor.evaluation.report.formatting import figure, interval, share
 from braintumor.live_accuracy.reading import TUMOR_SHARE, ReadingStep

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braintumor.evaluation.metrics.set_coverage import MINIMUM_GROUPS, set_coverage
+from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
+from braintumor.evaluation.metrics.set_coverage import set_coverage
 
 
 def test_coverage_counts_each_group_once() -> None:
