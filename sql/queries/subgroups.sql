@@ -1,7 +1,7 @@
 -- How do the subgroups of DICOM scans compare in the last 28 days: scanner, sequence, age and sex?
 select
     attribute,
-    left(subgroup, 12) as subgroup,
+    case when attribute in ('site', 'station') then left(subgroup, 8) else subgroup end as subgroup,
     count_scan,
     count_rejected,
     round(rejected_share::numeric, 3) as rejected_share,

@@ -17,7 +17,7 @@ from braintumor.db import database, saved_queries
 from braintumor.errors import QueryError
 from tests.conftest import invoke, printed
 from tests.documents import blocks
-from tests.sql import rows
+from tests.sql import change, rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
 NAMES = [query.name for query in saved_queries.queries()]
@@ -140,6 +140,16 @@ def test_saved_queries_read_views_only(world: Settings) -> None:
     )
     assert len({query_view for query_view, _ in read}) >= len(NAMES) - 1  # one reads a function only
     assert {kind for _, kind in read} == {"v"}
+
+
+def test_only_pseudonyms_of_subgroups_are_shortened(world: Settings) -> None:
+    change(
+        world, "update scan set sequence_family = 'T1 with contrast', site_pseudonym = repeat('0123456789abcdef', 2)"
+    )
+    engine = database.connect(world)
+    found = {tuple(row[:2]) for row in saved_queries.run_query(engine, "subgroups").rows}
+    engine.dispose()
+    assert found >= {("sequence family", "T1 with contrast"), ("site", "01234567")}
 
 
 def test_a_saved_query_cannot_change_rows(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

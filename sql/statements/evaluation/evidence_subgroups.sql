@@ -1,7 +1,7 @@
 -- Subgroups of the DICOM scans of the last 28 days, of all models. Sites and stations have shortened pseudonyms.
 select
     attribute,
-    left(subgroup, 12) as subgroup,
+    case when attribute in ('site', 'station') then left(subgroup, 8) else subgroup end as subgroup,
     count_scan,
     rejected_share,
     mean_set_size,
