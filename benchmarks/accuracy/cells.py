@@ -28,7 +28,7 @@ from braintumor.training.calibration import fit_temperature
 from braintumor.training.head import fit_head
 from braintumor.training.pretrained_weights import mirrored_name
 from braintumor.training.recipe import Recipe, Scaling
-from braintumor.training.train import train
+from braintumor.training.train import TrainedModel, train
 
 FINE_TUNED = {"vgg16": "vgg16", "resnet50": "resnet50", "mobilenet_v2": "mobilenet_v2_fine"}
 """Backbone -> the packaged recipe that fine-tunes it.
@@ -61,17 +61,17 @@ class Cell:
         if self.stage == "fine-tuned":
             return recipe
         scaling: Scaling = "unit" if "255" in self.stage else "backbone"
-        return recipe.override(augmentation=False, fine_tuning=False, scaling=scaling)
+        return recipe.override(augmentation=False, fine_tuning=False, scaling=scaling, mixup=0.0)
 
-    @property
-    def identity(self) -> str:
-        """Return a hash of the recipe's values. A stored result with another hash is not used.
 
-        Values that are 0, false or empty are left out. So a new recipe key with such a value does not change the hash.
-        """
-        values = _switched_on(self.recipe.to_values())
-        del values["name"], values["version"]
-        return sha256(dumps([values, PREPROCESSING], sort_keys=True).encode()).hexdigest()[:12]
+def identity(recipe: Recipe) -> str:
+    """Return a hash of the recipe's values. A stored result with another hash is not used.
+
+    Values that are 0, false or empty are left out. So a new recipe key with such a value does not change the hash.
+    """
+    values = _switched_on(recipe.to_values())
+    del values["name"], values["version"]
+    return sha256(dumps([values, PREPROCESSING], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _switched_on(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,32 +156,41 @@ class Measurement:
 
     def _fine_tuned(self, cell: Cell, number: int, fold: Fold) -> _Predicted:
         """Train with ``braintumor.training.train``, and predict with the model that it exports."""
+        _, folder, minutes = self.fine_tune(cell.recipe, cell.by, number)
+        outputs = LoadedModel.load(folder / "model").predict(self.frames_of(cell.recipe.image_size)[fold.test])
+        rmtree(folder / "checkpoints")
+        return outputs.probability, outputs.activation_map, minutes
+
+    def fine_tune(self, recipe: Recipe, by: SplitBy, number: int) -> tuple[TrainedModel, Path, tuple[float, float]]:
+        """Train a recipe on training and validation images of fold ``number``. A killed training is continued.
+
+        Returns:
+            The trained model, its folder with ``model`` and ``checkpoints``, and the wall and core minutes.
+        """
         import keras
 
         keras.utils.clear_session()
-        recipe, dataset = cell.recipe, self._dataset
-        frames = self._frames_of(recipe.image_size)
-        folder = self._cache / "training" / f"{recipe.name}-{cell.identity}-{cell.by.name.lower()}-{number}"
+        frames, fold = self.frames_of(recipe.image_size), self._dataset.fold(by, number)
+        folder = self._cache / "training" / f"{recipe.name}-{identity(recipe)}-{by.name.lower()}-{number}"
         model = folder / "model"
         rmtree(model, ignore_errors=True)
         model.mkdir(parents=True)
         with _Clock(folder / "minutes") as clock:
-            train(
+            trained = train(
                 recipe,
                 frames={
-                    Split.TRAIN: dataset.part(frames, fold.training, Split.TRAIN),
-                    Split.VALIDATION: dataset.part(frames, fold.validation, Split.VALIDATION),
+                    Split.TRAIN: self._dataset.part(frames, fold.training, Split.TRAIN),
+                    Split.VALIDATION: self._dataset.part(frames, fold.validation, Split.VALIDATION),
                 },
-                snapshot_id=f"{cell.by.name.lower()}-{number}",
+                snapshot_id=f"{by.name.lower()}-{number}",
                 weights=self._weights / mirrored_name(recipe.backbone),
                 folder=model,
                 checkpoints=folder / "checkpoints",
             )
-        outputs = LoadedModel.load(model).predict(frames[fold.test])
-        rmtree(folder / "checkpoints")
-        return outputs.probability, outputs.activation_map, clock.minutes()
+        return trained, folder, clock.minutes()
 
-    def _frames_of(self, size: int) -> NDArray[np.uint8]:
+    def frames_of(self, size: int) -> NDArray[np.uint8]:
+        """Return every image as the input of a model, uint8 (N, S, S, 3). They are read once."""
         if size not in self._frames:
             self._frames[size] = self._dataset.frames(size)
         return self._frames[size]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.accuracy.cells import FINE_TUNED, Cell
+from benchmarks.accuracy.cells import Cell, SplitBy, identity
 from benchmarks.accuracy.data import SplitBy
 from benchmarks.accuracy.figures import Counts
 
@@ -31,13 +31,13 @@ class Results:
     def find(self, cell: Cell, fold: int) -> Counts | None:
         """Return the counts of a finished fold, or ``None`` if the fold is not finished."""
         entry = self._stored.get(f"{cell}, {fold}")
-        if entry is None or (entry["recipe"], entry["images"]) != (cell.identity, self._images):
+        if entry is None or (entry["recipe"], entry["images"]) != (identity(cell.recipe), self._images):
             return None
         return Counts.read(entry["counts"])  # type: ignore[arg-type]
 
     def keep(self, cell: Cell, fold: int, counts: Counts) -> None:
         """Store the counts of a finished fold as one line of the file."""
-        entry: dict[str, object] = {"recipe": cell.identity, "images": self._images, "counts": counts.values()}
+        entry: dict[str, object] = {"recipe": identity(cell.recipe), "images": self._images, "counts": counts.values()}
         self._stored[f"{cell}, {fold}"] = entry
         lines = (f"{json.dumps(name)}: {json.dumps(self._stored[name])}" for name in sorted(self._stored))
         self._path.parent.mkdir(parents=True, exist_ok=True)

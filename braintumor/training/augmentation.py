@@ -29,6 +29,7 @@ def augmentation_layers(augmentation: Augmentation, *, seed: int) -> list[Any]:
         ),
         "shear": lambda seed: keras.layers.RandomShear(x_factor=augmentation.shear, seed=seed, **black),
         "zoom": lambda seed: keras.layers.RandomZoom(augmentation.zoom, seed=seed, **black),
+        "contrast": lambda seed: keras.layers.RandomContrast(augmentation.contrast, seed=seed),
     }
     is_wanted = {
         "horizontal_flip": augmentation.horizontal_flip,
@@ -36,6 +37,7 @@ def augmentation_layers(augmentation: Augmentation, *, seed: int) -> list[Any]:
         "shift": augmentation.width_shift > 0 or augmentation.height_shift > 0,
         "shear": augmentation.shear > 0,
         "zoom": augmentation.zoom > 0,
+        "contrast": augmentation.contrast > 0,
     }
     return [make(seed + number) for number, (name, make) in enumerate(makers.items()) if is_wanted[name]]
 

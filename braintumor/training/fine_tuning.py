@@ -60,19 +60,19 @@ def fine_tune(
     from braintumor.training.fit import fit
 
     thaw(classifier.network, plan)
-    if plan.cached_views:
-        lower = LowerLayers(classifier, plan)
-        model = _with_head(lower.upper, recipe, classifier)
-        views: Sequence[NDArray[Any]] = lower.cache_views(recipe, plan, training.frames, folder)
-        held_out: NDArray[Any] = lower.cache(validation.frames, folder / "lower-validation.npy")
-    else:
-        model, views, held_out = _training_model(recipe, classifier), [training.frames], validation.frames
+    lower = LowerLayers(classifier, plan) if plan.cached_views else None
+    model = _with_head(lower.upper, recipe, classifier) if lower else _training_model(recipe, classifier)
     _compile(model, recipe, plan, steps=plan.epochs * ceil(len(training.labels) / recipe.batch_size))
     checkpoints = Checkpoints(folder)
     done = checkpoints.restore(model)
     if done:
         _log.info("resuming after epoch %d of an interrupted training", done)
     if done < plan.epochs and not _is_stale(checkpoints.history(), plan.patience):
+        views: Sequence[NDArray[Any]] = [training.frames]
+        held_out: NDArray[Any] = validation.frames
+        if lower:
+            views = lower.cache_views(recipe, plan, training.frames, folder)
+            held_out = lower.cache(validation.frames, folder / "lower-validation.npy")
         with computing_in(classifier.network, _precision(plan)):
             fit(
                 model,
@@ -177,7 +177,7 @@ def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int)
         )
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay),
-        loss=loss(smoothing=recipe.label_smoothing),
+        loss=loss(),
         metrics=["accuracy"],
         jit_compile=bool(gpus()),  # on a CPU, compiling takes more time than it saves
     )

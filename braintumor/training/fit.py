@@ -24,21 +24,19 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """Provide the batches of each epoch from one view, which is one copy of all training images.
 
     The views take turns. The order of the images depends on seed and epoch. Set ``epoch`` before each epoch, or use the
-    callback that ``follow`` returns.
+    callback that ``follow`` returns. With ``mixup``, each image of a batch is mixed with another one of the batch.
     """
 
-    def __init__(self, views: Sequence[NDArray[Any]], labels: NDArray[Any], *, batch_size: int, seed: int) -> None:
+    def __init__(self, views: Sequence[NDArray[Any]], labels: NDArray[np.float32], recipe: Recipe) -> None:
         """Take the views and labels of N images.
 
         Args:
             views: arrays (N, ...) of the same N images.
-            labels: the targets of the images, (N,) or (N, 4), as ``targets`` returns them.
-            batch_size: images per batch.
-            seed: seed of the order.
+            labels: the targets of the images (N, 4), as ``targets`` returns them.
+            recipe: sets batch size, seed and mixup.
         """
         super().__init__()
-        self._views, self._labels = views, labels
-        self._batch_size, self._seed = batch_size, seed
+        self._views, self._labels, self._recipe = views, labels, recipe
         self.epoch = 0
 
     @property
@@ -49,14 +47,21 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     @epoch.setter
     def epoch(self, number: int) -> None:
         self._epoch = number
-        self._order = np.random.default_rng([self._seed, number]).permutation(len(self._labels))
+        self._order = np.random.default_rng([self._recipe.seed, number]).permutation(len(self._labels))
 
     def __len__(self) -> int:
-        return ceil(len(self._labels) / self._batch_size)
+        return ceil(len(self._labels) / self._recipe.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        return self._views[self.epoch % len(self._views)][chosen], self._labels[chosen]
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        size = self._recipe.batch_size
+        chosen = self._order[index * size : (index + 1) * size]
+        inputs, labels = self._views[self.epoch % len(self._views)][chosen], self._labels[chosen]
+        if not self._recipe.mixup:
+            return inputs, labels
+        random = np.random.default_rng([self._recipe.seed, self.epoch, index])
+        shares = random.beta(self._recipe.mixup, self._recipe.mixup, len(chosen)).astype(np.float32)
+        partners = random.permutation(len(chosen))
+        return _mixed(inputs, partners, shares), _mixed(labels, partners, shares)
 
     def follow(self) -> Any:
         """Return a Keras callback that sets ``epoch`` when an epoch begins."""
@@ -65,6 +70,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             self.epoch = epoch
 
         return keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+
+
+def _mixed(values: NDArray[Any], partners: NDArray[np.intp], shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of values (B, ...) and their partners, with the weights ``shares`` (B,) and 1 - shares."""
+    weight = shares.reshape(-1, *[1] * (values.ndim - 1))
+    mixed: NDArray[np.float32] = values * weight + values[partners] * (1 - weight)
+    return mixed
 
 
 def fit(
@@ -80,7 +92,7 @@ def fit(
 
     Args:
         model: maps a batch of a view to logits (N, 4).
-        recipe: sets batch size, seed, label smoothing and class weights.
+        recipe: sets batch size, seed, label smoothing, mixup and class weights.
         training: views, which are arrays (N, ...) of the same N images, and labels (N,), which are positions in
             ``CLASSES``. Each epoch uses the next view.
         validation: one view (V, ...) of the validation images, and their labels (V,).
@@ -91,17 +103,11 @@ def fit(
         Metric name -> one value per epoch.
     """
     (views, labels), (inputs, validation_labels) = training, validation
-    smoothing = recipe.label_smoothing
-    batches = Batches(
-        views,
-        targets(labels, smoothing=smoothing, is_training=True),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-    )
+    batches = Batches(views, targets(labels, smoothing=recipe.label_smoothing), recipe)
     with progress(f"Training the {model.name}", len(batches) * len(epochs), unit="batches") as advance:
         result = model.fit(
             batches,
-            validation_data=(inputs, targets(validation_labels, smoothing=smoothing, is_training=False)),
+            validation_data=(inputs, targets(validation_labels)),
             validation_batch_size=recipe.batch_size,
             initial_epoch=epochs.start,
             epochs=epochs.stop,
@@ -120,25 +126,18 @@ def _count_batches(advance: Callable[[int], None]) -> Any:
     return callback
 
 
-def targets(labels: NDArray[np.int64], *, smoothing: float, is_training: bool) -> NDArray[Any]:
-    """Return the targets for ``loss``. They are labels (N,) without smoothing, and one-hot float32 (N, 4) with it.
+def targets(labels: NDArray[np.int64], *, smoothing: float = 0.0) -> NDArray[np.float32]:
+    """Return one-hot targets (N, 4) for labels (N,), which are positions in ``CLASSES``.
 
-    Args:
-        labels: (N,) positions in ``CLASSES``.
-        smoothing: share of each label that is spread over all classes.
-        is_training: whether to spread the share. Validation targets stay exactly one-hot.
+    ``smoothing`` is the share of each label that is spread over all classes. Validation targets have none.
     """
-    if smoothing == 0:
-        return labels
-    share = smoothing if is_training else 0.0
     one_hot: NDArray[np.float32] = np.eye(len(CLASSES), dtype=np.float32)[labels]
-    return one_hot * (1 - share) + share / len(CLASSES)
+    return one_hot * (1 - smoothing) + smoothing / len(CLASSES)
 
 
-def loss(*, smoothing: float) -> Any:
-    """Return the Keras cross-entropy on logits, for the result of ``targets`` with the same ``smoothing``."""
-    kind = keras.losses.CategoricalCrossentropy if smoothing else keras.losses.SparseCategoricalCrossentropy
-    return kind(from_logits=True)
+def loss() -> Any:
+    """Return the Keras cross-entropy of logits (N, 4) against ``targets``."""
+    return keras.losses.CategoricalCrossentropy(from_logits=True)
 
 
 def class_weights(labels: NDArray[np.int64]) -> dict[int, float]:

@@ -105,7 +105,7 @@ def _head_model(recipe: Recipe, *, dim: int) -> Any:
     )
     model.compile(
         optimizer=keras.optimizers.Adam(recipe.learning_rate),
-        loss=loss(smoothing=recipe.label_smoothing),
+        loss=loss(),
         metrics=["accuracy"],
     )
     return model

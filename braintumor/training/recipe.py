@@ -47,6 +47,7 @@ class Augmentation(Table):
         height_shift: largest shift as a share of the height, in both directions.
         shear: largest horizontal shear as a share of the width.
         zoom: largest change of size as a share, in and out.
+        contrast: largest change of the contrast as a share, up and down.
     """
 
     views: Whole = 1
@@ -56,6 +57,7 @@ class Augmentation(Table):
     height_shift: Fraction = 0.0
     shear: Fraction = 0.0
     zoom: Fraction = 0.0
+    contrast: Fraction = 0.0
 
 
 class FineTuning(Table):
@@ -103,6 +105,9 @@ class Recipe(Table):
             as the paper that this project follows does.
         l2: factor of the L2 penalty on the head's kernel, in the frozen stage.
         label_smoothing: share of each label that is spread over all classes.
+        mixup: shape of the beta distribution that draws the shares in which two training images, and their labels, are
+            mixed (Zhang et al. 2018, arXiv 1710.09412). The mixed arrays are the inputs of the trained layers: features
+            in the frozen stage, cached outputs or images in fine-tuning. With 0, nothing is mixed.
         class_weights: whether to weight each class by its inverse frequency.
         epochs: largest number of epochs in the frozen stage. Early stopping can end it sooner.
         learning_rate: learning rate of Adam in the frozen stage.
@@ -127,6 +132,7 @@ class Recipe(Table):
     weights_sha256: Sha256 = ""
     scaling: Scaling = "backbone"
     label_smoothing: Fraction = 0.0
+    mixup: Fraction = 0.0
     class_weights: bool = False
     flip_views: bool = False
     augmentation: Augmentation | None = None

@@ -166,7 +166,7 @@ def batches(_: str) -> None:
     views, labels = [np.arange(10), np.arange(10) + 100], np.arange(10)
 
     def epoch(number: int, seed: int = 1) -> list[Any]:
-        made = Batches(views, labels, batch_size=4, seed=seed)
+        made = Batches(views, labels, _recipe().override(batch_size=4, seed=seed))
         made.epoch = number
         return [made[position] for position in range(len(made))]
 
@@ -179,6 +179,23 @@ def batches(_: str) -> None:
     print(
         repeated, bool((seen[0] == seen[2]).all()), all(bool((view % 100 == label).all()) for view, label in epoch(1))
     )
+
+
+def mixed_batches(_: str) -> None:
+    """Print how the values and targets of mixed batches agree, and whether an epoch can be repeated."""
+    from braintumor.training.fit import Batches, targets
+
+    labels = np.arange(12) % 4
+    views = [np.stack([labels, np.full(12, 7)], axis=1).astype(np.float16)]
+    made = Batches(views, targets(labels), _recipe().override(batch_size=8, seed=1, mixup=0.4))
+    inputs, mixed = (np.concatenate(parts) for parts in zip(made[0], made[1], strict=True))
+    print(bool(np.allclose(inputs[:, 0], mixed @ np.arange(4), atol=1e-2)), bool(np.allclose(inputs[:, 1], 7)))
+    print(bool(np.allclose(mixed.sum(axis=1), 1)), int((mixed.max(axis=1) < 0.99).sum()) > 0)
+    first = made[0][0]
+    made.epoch = 1
+    other = made[0][0]
+    made.epoch = 0
+    print(bool((made[0][0] == first).all()), bool((other == first).all()))
 
 
 def unknown_layer(_: str) -> None:

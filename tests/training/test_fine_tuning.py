@@ -63,6 +63,10 @@ def test_augmented_views_depend_on_the_seed(tmp_path: Path) -> None:
     assert output.split()[-6:] == ["uint8", "True", "True", "False", "False", "False"]
 
 
+def test_mixup_mixes_inputs_and_targets_by_the_same_share(tmp_path: Path) -> None:
+    assert run_check("mixed_batches", tmp_path).split() == ["True", "True", "True", "True", "True", "False"]
+
+
 def test_batches_depend_only_on_seed_and_epoch(tmp_path: Path) -> None:
     output = run_check("batches", tmp_path)
     assert output.splitlines()[-2:] == ["[4, 4, 2] [True, True, True]", "True False True"]
