@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.accuracy.cells import Cell, SplitBy, identity
+from benchmarks.accuracy.cells import FINE_TUNED, Cell, identity
 from benchmarks.accuracy.data import SplitBy
 from benchmarks.accuracy.figures import Counts
 
