@@ -75,8 +75,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 def _mixed(values: NDArray[Any], partners: NDArray[np.intp], shares: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean of values (B, ...) and their partners, with the weights ``shares`` (B,) and 1 - shares."""
     weight = shares.reshape(-1, *[1] * (values.ndim - 1))
-    mixed: NDArray[np.float32] = values * weight + values[partners] * (1 - weight)
-    return mixed
+    return (values * weight + values[partners] * (1 - weight)).astype(np.float32, copy=False)
 
 
 def fit(
