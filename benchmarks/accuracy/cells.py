@@ -124,6 +124,7 @@ class Measurement:
             labels,
             probabilities,
             self._dataset.persons[fold.test],
+            is_known=self._dataset.is_person_known[fold.test],
             pointing=count_pointing(boxes, fold.test, labels, probabilities, maps),
             minutes=minutes,
         )

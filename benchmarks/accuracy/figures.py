@@ -35,6 +35,7 @@ class Counts:
         wall_minutes: minutes of training, including the computation of features by a frozen backbone.
         core_minutes: CPU time of the same work, in minutes of one core. Other work on the machine changes it little.
         folds: number of folds.
+        known: correct images, and all images, whose person is known. ``None`` if this was not counted.
     """
 
     confusion: Sequence[Sequence[int]]
@@ -44,6 +45,7 @@ class Counts:
     wall_minutes: float
     core_minutes: float
     folds: int = 1
+    known: Sequence[int] | None = None
 
     @classmethod
     def of(
@@ -52,6 +54,7 @@ class Counts:
         probabilities: NDArray[np.floating],
         clusters: Indexes,
         *,
+        is_known: NDArray[np.bool_],
         pointing: Pointing,
         minutes: tuple[float, float],
     ) -> Self:
@@ -61,13 +64,15 @@ class Counts:
             labels: (N,) positions in ``CLASSES``.
             probabilities: (N, 4), columns in the order of ``CLASSES``.
             clusters: (N,) number of each image's cluster.
+            is_known: (N,) whether the person of the image is known.
             pointing: counts of where the strongest cells of the activation maps are.
             minutes: wall minutes and core minutes of the training.
         """
         predicted = probabilities.argmax(axis=1)
+        is_right = predicted == labels
         confusion = np.zeros((len(CLASSES), len(CLASSES)), int)
         np.add.at(confusion, (labels, predicted), 1)
-        members = [(int((predicted == labels)[clusters == c].sum()), int((clusters == c).sum())) for c in set(clusters)]
+        members = [(int(is_right[clusters == c].sum()), int((clusters == c).sum())) for c in set(clusters)]
         return cls(
             confusion=confusion.tolist(),
             clusters=[[*kind, count] for kind, count in sorted(Counter(members).items())],
@@ -75,6 +80,7 @@ class Counts:
             pointing=pointing,
             wall_minutes=round(minutes[0], 1),
             core_minutes=round(minutes[1], 1),
+            known=[int(is_right[is_known].sum()), int(is_known.sum())],
         )
 
     @classmethod
@@ -90,6 +96,7 @@ class Counts:
     @classmethod
     def sum(cls, parts: Sequence[Counts]) -> Self:
         """Return the counts of several folds together. The minutes are the mean over the folds."""
+        known = [part.known for part in parts]
         return cls(
             confusion=np.sum([part.confusion for part in parts], axis=0).tolist(),
             clusters=[cluster for part in parts for cluster in part.clusters],
@@ -98,6 +105,7 @@ class Counts:
             wall_minutes=float(np.mean([part.wall_minutes for part in parts])),
             core_minutes=float(np.mean([part.core_minutes for part in parts])),
             folds=len(parts),
+            known=np.sum(known, axis=0).tolist() if all(known) else None,
         )
 
     @property

@@ -13,9 +13,9 @@ from benchmarks.accuracy.figures import Counts
 
 _STAGES = ("frozen, pixels/255", "frozen", "fine-tuned")
 _HEADER = (
-    "| backbone | trained | split by | folds | test accuracy (95% interval) | macro recall | lowest recall "
-    "| tumors as normal | calibration error (noise) | map in box / touching | core minutes |",
-    "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    "| backbone | trained | split by | folds | test accuracy (95% interval) | of known persons | macro recall "
+    "| lowest recall | tumors as normal | calibration error (noise) | map in box / touching | core minutes |",
+    "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
 )
 _MARKS = re.compile(r"(<!-- table of benchmarks.accuracy -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -62,7 +62,7 @@ class Results:
                     if found:
                         yield _row(cell, Counts.sum(found))
                     elif "255" not in stage:
-                        yield f"| {backbone} | {stage} | {by} | 0 | not measured yet | | | | | | |"
+                        yield f"| {backbone} | {stage} | {by} | 0 | not measured yet | | | | | | | |"
 
 
 def _row(cell: Cell, counts: Counts) -> str:
@@ -72,6 +72,7 @@ def _row(cell: Cell, counts: Counts) -> str:
     where = f"{points.inside / points.count:.2f} / {points.touching / points.count:.2f}" if points.count else ""
     figures = (
         f"{counts.accuracy:.3f} ({low:.3f} to {high:.3f})",
+        f"{counts.known[0] / counts.known[1]:.3f}" if counts.known else "",
         f"{sum(counts.recalls.values()) / len(counts.recalls):.3f}",
         f"{counts.recalls[worst]:.3f} {worst}",
         f"{counts.tumors_as_normal:.1%}",

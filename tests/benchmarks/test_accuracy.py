@@ -74,7 +74,12 @@ def counts(hits: int = 6) -> Counts:
     probabilities = np.full((8, 4), 0.1)
     probabilities[np.arange(8), predicted] = 0.7
     return Counts.of(
-        labels, probabilities, labels, pointing=Pointing(count=4, inside=3, touching=4), minutes=(2.0, 3.0)
+        labels,
+        probabilities,
+        labels,
+        is_known=labels > 1,
+        pointing=Pointing(count=4, inside=3, touching=4),
+        minutes=(2.0, 3.0),
     )
 
 
@@ -91,7 +96,7 @@ def test_figures_of_the_counts_are_those_of_the_predictions() -> None:
 
 def test_sum_of_folds_equals_the_counts_of_all() -> None:
     both = Counts.sum([counts(6), Counts.read(counts(8).values())])
-    assert both.accuracy == 14 / 16 and both.folds == 2 and both.pointing.inside == 6
+    assert both.accuracy == 14 / 16 and both.folds == 2 and both.pointing.inside == 6 and both.known == [6, 8]
     assert both.calibration_error == pytest.approx(0.175) and both.wall_minutes == 2.0
 
 
@@ -130,8 +135,9 @@ def test_table_replaces_only_the_text_between_the_marks(tmp_path: Path) -> None:
     results.write_table(document, 5)
     lines = document.read_text().splitlines()
     assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines
-    assert any(line.startswith("| vgg16 | frozen | near-duplicate groups | 1 | 0.750 (") for line in lines)
-    assert "| resnet50 | fine-tuned | persons | 0 | not measured yet | | | | | | |" in lines
+    (row,) = (line for line in lines if line.startswith("| vgg16 | frozen | near-duplicate groups | 1 | 0.750 ("))
+    assert "| 0.500 | 0.750 | 0.000 pituitary | 33.3% |" in row
+    assert "| resnet50 | fine-tuned | persons | 0 | not measured yet | | | | | | | |" in lines
 
 
 def test_plan_covers_each_cell_with_enough_folds() -> None:
