@@ -96,7 +96,7 @@ class Counts:
     @classmethod
     def sum(cls, parts: Sequence[Counts]) -> Self:
         """Return the counts of several folds together. The minutes are the mean over the folds."""
-        known = [part.known for part in parts]
+        known = [part.known for part in parts if part.known]
         return cls(
             confusion=np.sum([part.confusion for part in parts], axis=0).tolist(),
             clusters=[cluster for part in parts for cluster in part.clusters],
@@ -105,7 +105,7 @@ class Counts:
             wall_minutes=float(np.mean([part.wall_minutes for part in parts])),
             core_minutes=float(np.mean([part.core_minutes for part in parts])),
             folds=len(parts),
-            known=np.sum(known, axis=0).tolist() if all(known) else None,
+            known=np.sum(known, axis=0).tolist() if len(known) == len(parts) else None,
         )
 
     @property
