@@ -146,7 +146,8 @@ def validate(source: str, report: Path | None, patients: Path | None, patient_co
     the command uses the stored table of patients.
     """
     from braintumor.dataset.quality.checks import assess
-    from braintumor.dataset.quality.gate import current_report, refusal
+    from braintumor.dataset.quality.gate import refusal
+    from braintumor.dataset.quality.report import quality_report
     from braintumor.dataset.quality.rules import QualityRules
 
     _require_folder(source, patients)
@@ -158,7 +159,7 @@ def validate(source: str, report: Path | None, patients: Path | None, patient_co
     table = _table(settings, source, [*images, *excluded], patients, patient_column)
     quality = assess(images if table is None else table.identify(images), excluded, rules)
     if report is not None:
-        report.write_text(current_report(quality, source=_shown_source(source)), encoding="utf-8")
+        report.write_text(quality_report(quality, source=_shown_source(source)), encoding="utf-8")
     if is_json:
         print_json(quality.to_dict())
     else:

@@ -30,8 +30,8 @@ from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.images.patient_table import load_patient_table
 from braintumor.dataset.label_exclusions import LabelExclusion, read_exclusions, record_exclusions, without_listed
 from braintumor.dataset.quality.checks import assess
-from braintumor.dataset.quality.gate import current_report, require_quality
-from braintumor.dataset.quality.report import shown_images
+from braintumor.dataset.quality.gate import require_quality
+from braintumor.dataset.quality.report import quality_report, shown_images
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_images
 from braintumor.dataset.review_labels.rules import LabelRules
@@ -130,7 +130,7 @@ def _snapshot_of(
         ),
     )
     _write_manifest(store, models, snapshot)
-    page = current_report(
+    page = quality_report(
         quality, source=str(source), snapshot=snapshot, exclusions=exclusions, count_listed=count_listed
     )
     address = models / snapshot_path(snapshot.snapshot_id)
