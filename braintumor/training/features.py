@@ -101,6 +101,12 @@ def through_openvino(embedder: KerasModel) -> Embed:
         return OpenVinoBackend(Path(scratch) / GRAPH).run
 
 
+def to_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return values as float16. Values beyond its range become its largest or smallest number, not infinity."""
+    largest = float(np.finfo(np.float16).max)
+    return np.clip(values, -largest, largest).astype(np.float16)
+
+
 def as_served(backend: OpenVinoBackend, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
     """Return the embeddings (N, d) that the exported graph computes for ``frames``.
 
