@@ -18,7 +18,7 @@ import psutil
 import psycopg2
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from braintumor.cli import command
 from braintumor.config.roles import Role
@@ -134,6 +134,13 @@ def settings(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     """A database of the test's own with a champion in it, and an empty scans prefix."""
     with cloned(stack, "seeded") as url:
         yield replace(seeded, database_url=url, scans_uri=f"s3://braintumor/scans-{uuid.uuid4().hex}/")
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    made = database.connect(settings)
+    yield made
+    made.dispose()
 
 
 @pytest.fixture
