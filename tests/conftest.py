@@ -201,11 +201,7 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
         seconds=1,
     )
     model = model_versions.register(
-        engine,
-        store,
-        folder=folder,
-        training=record,
-        models_uri=S3Uri.parse(target.require("models_uri")),
+        engine, store, folder=folder, training=record, models_uri=S3Uri.parse(target.require("models_uri"))
     )
     request = promotions.PromotionRequest(request_key="seed", actor="tests", reason="the tests' model")
     promotions.promote(engine, model, request, is_override=True)

@@ -96,10 +96,7 @@ def process_chunks(
 
 def _divide(connection: Connection, run: ScoringRun, *, chunk_size: int, limit: int) -> None:
     values = {"run": run.scoring_run_id, "chunk_size": chunk_size, "limit": limit}
-    connection.execute(
-        statement("scoring/plan_chunks"),
-        values,
-    )
+    connection.execute(statement("scoring/plan_chunks"), values)
     connection.execute(
         text("""
         insert into scoring_chunk (scoring_run_id, chunk_number, count_scan)

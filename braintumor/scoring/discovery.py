@@ -186,8 +186,7 @@ def _add_new(connection: Connection, run: ScoringRun) -> None:
 def _reopen(connection: Connection, run: ScoringRun) -> None:
     """Set listed scans back to pending if they were superseded, or if S3 refused their object."""
     connection.execute(
-        statement("scoring/discover_reopen"),
-        {"run": run.scoring_run_id, "refused": RejectionReason.ACCESS_DENIED},
+        statement("scoring/discover_reopen"), {"run": run.scoring_run_id, "refused": RejectionReason.ACCESS_DENIED}
     )
 
 
@@ -219,7 +218,4 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
         from seen"""),
         values,
     )
-    connection.execute(
-        statement("scoring/discover_record_counts"),
-        values,
-    )
+    connection.execute(statement("scoring/discover_record_counts"), values)

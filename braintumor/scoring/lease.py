@@ -62,8 +62,7 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
     """
     with transaction(engine) as connection:
         chunk = connection.execute(
-            statement("scoring/claim_chunk"),
-            {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS},
+            statement("scoring/claim_chunk"), {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS}
         ).one_or_none()
         if chunk is None:
             return None

@@ -291,12 +291,7 @@ def test_waiting_or_ended_retrain_is_not_late(
     ObjectStore.connect(settings).write(run_page(settings, "waits", FLIP_PREVIEW), b"page")
     given = {**environment(hook, tmp_path), **settings.to_environment()}
     waits = callback_run("waits")
-    asked = [
-        waits,
-        callback_run("previews"),
-        callback_run("trains"),
-        callback_run("trains", state="failed"),
-    ]
+    asked = [waits, callback_run("previews"), callback_run("trains"), callback_run("trains", state="failed")]
     assert late(dag_runner, hook, asked, given) == ["previews", "trains"]
     without_approval = callback_run("waits", policy="auto")
     assert late(dag_runner, hook, [without_approval], given) == ["waits"]

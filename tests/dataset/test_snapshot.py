@@ -157,9 +157,7 @@ def test_rejected_image_error_differs_from_overwritten(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_object_refused_or_deleted_during_read_is_excluded(
-    empty_settings: Settings,
-) -> None:
+def test_object_refused_or_deleted_during_read_is_excluded(empty_settings: Settings) -> None:
     with faulty_s3(empty_settings.require("s3_endpoint")) as door:
         store = ObjectStore.connect(replace(empty_settings, s3_endpoint=door.url))
         source = S3Uri.parse(empty_settings.require("dataset_uri"))

@@ -10,12 +10,7 @@ import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
-from braintumor.dataset.images.patient_table import (
-    TABLE,
-    PatientTable,
-    load_patient_table,
-    store_patient_table,
-)
+from braintumor.dataset.images.patient_table import TABLE, PatientTable, load_patient_table, store_patient_table
 from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded

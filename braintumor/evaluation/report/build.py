@@ -139,8 +139,7 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
     """Return some fields of ``ModelReport``, by name. They describe the model, its newest verdict and its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
-            statement("evaluation/model_facts"),
-            {"id": model.model_version_id, "evidence": EVIDENCE},
+            statement("evaluation/model_facts"), {"id": model.model_version_id, "evidence": EVIDENCE}
         ).one()
         counts = connection.execute(
             text("""

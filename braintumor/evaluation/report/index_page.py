@@ -106,10 +106,5 @@ _SNAPSHOTS = """
     limit :newest"""
 
 
-_TABLES = {
-    "scoring_runs": _SCORING_RUNS,
-    "rescores": _RESCORES,
-    "promotions": _PROMOTIONS,
-    "snapshots": _SNAPSHOTS,
-}
+_TABLES = {"scoring_runs": _SCORING_RUNS, "rescores": _RESCORES, "promotions": _PROMOTIONS, "snapshots": _SNAPSHOTS}
 """Tables of the page: variable of the template -> query."""

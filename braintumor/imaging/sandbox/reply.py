@@ -150,10 +150,7 @@ def _read_prepared(header: _Prepared, shared: int, request: Request) -> Prepared
         format=header.format,
         pixel_sha256=header.pixel_sha256,
         scan=PreparedScan(
-            pixels=pixels,
-            indexes=header.indexes,
-            is_volume=header.is_volume,
-            content_sha256=header.content_sha256,
+            pixels=pixels, indexes=header.indexes, is_volume=header.is_volume, content_sha256=header.content_sha256
         ),
         dicom=_dicom(header.dicom),
     )

@@ -69,9 +69,7 @@ def test_an_unused_category_is_no_group(predictions: pd.DataFrame) -> None:
     assert all(isinstance(result, SliceResult) and result.count > 0 for result in slices(predictions))
 
 
-def test_missing_dicom_attributes_are_listed_in_one_sentence(
-    predictions: pd.DataFrame,
-) -> None:
+def test_missing_dicom_attributes_are_listed_in_one_sentence(predictions: pd.DataFrame) -> None:
     without = slices_table(slices(predictions))
     assert "because no test image has it: age, sex, manufacturer, field strength, sequence." in without.note
     assert {row[0] for row in without.rows} == {"format", "side"}
