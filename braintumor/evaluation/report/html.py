@@ -12,7 +12,7 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.formatting import report_templates
 from braintumor.evaluation.report.model_report import ModelReport
-from braintumor.evaluation.report.tables import ReportTable, occlusion_table, slices_table
+from braintumor.evaluation.report.tables import ReportTable
 
 CARD = "model_card.md"
 """File name of the model card, in the same folder as the page that links to it."""
@@ -20,13 +20,8 @@ CARD = "model_card.md"
 
 def model_report(report: ModelReport) -> str:
     """Return the page of one model: provenance, verdict, metrics, plots, tables, facts and a link to its card."""
-    tables = (
-        occlusion_table(report.occlusion, image_size=report.image_size),
-        slices_table(report.slices),
-        *report.tables,
-    )
     page = report_templates().get_template("model.html")
-    return page.render(report=report, evaluations=(report.validation, report.test), tables=tables, card=CARD)
+    return page.render(report=report, evaluations=(report.validation, report.test), tables=report.all_tables, card=CARD)
 
 
 def comparison_report(

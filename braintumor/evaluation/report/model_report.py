@@ -21,7 +21,7 @@ from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.cam_overlay import Sample
 from braintumor.evaluation.report.champion_comparison import ChampionComparison
 from braintumor.evaluation.report.formatting import duration, figure, size
-from braintumor.evaluation.report.tables import ReportTable
+from braintumor.evaluation.report.tables import ReportTable, occlusion_table, slices_table
 
 Role = Literal["candidate", "champion", "trained"]
 SPLITS = ("train", "validation", "test")
@@ -130,6 +130,12 @@ class ModelReport:
                 "A report needs an evaluation on 'validation' and one on 'test'. "
                 f"Received: {received}. Evaluate the model on both."
             )
+
+    @property
+    def all_tables(self) -> tuple[ReportTable, ...]:
+        """Return the tables of the page and of the card: occlusion, slices, and ``tables``."""
+        occlusion = occlusion_table(self.occlusion, image_size=self.image_size)
+        return (occlusion, slices_table(self.slices), *self.tables)
 
     @property
     def marks(self) -> tuple[str, ...]:

@@ -65,7 +65,6 @@ class _Attributes(_Header):
 class _Dicom(_Header):
     study_instance_uid: str
     series_instance_uid: str
-    sop_instance_uid: str
     patient_id: str
     institution_name: str
     station_name: str
