@@ -84,7 +84,7 @@ HEAD = """| files | model | code | ms (least to most) | worker | decoders | Post
 
 
 def row(kind: str, precision: str, code: str, costs: Sequence[Cost]) -> str:
-    """Return one row of the table, with the medians over the rounds ``costs``."""
+    """Return a row of the printed table: the medians of ``costs``, which has one item per round."""
     middle = {name: median(asdict(cost)[name] for cost in costs) for name in asdict(costs[0])}
     totals = [cost.by_processor_time for cost in costs]
     parts = " | ".join(f"{middle[name]:.1f}" for name in ("worker", "decoders", "postgres"))

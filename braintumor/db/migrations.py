@@ -82,8 +82,8 @@ def migrate(
 ) -> list[Migration]:
     """Apply pending migrations, update views and grants, and return the applied migrations.
 
-    If the login can use or create the database roles, the owner role owns all objects. Then the roles get their grants.
-    An object "of others" is one that this program did not create.
+    If the login can use or create the database roles, the owner role becomes the owner of all objects, and each role
+    gets its rights. An object "of others" is one that this program did not create.
 
     Args:
         engine: Engine of the login that migrates.

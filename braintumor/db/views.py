@@ -80,7 +80,7 @@ class Definition:
 class Views:
     """Update our views and functions in one transaction, whose search path must be the schema ``braintumor``.
 
-    ``dropped_others`` has the type, name and owner of each dropped object of others.
+    ``dropped_others`` has the type, name and owner of each dropped object that is not ours.
     """
 
     def __init__(self, connection: Connection, folder: Path) -> None:

@@ -32,6 +32,6 @@ def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[ScanObject]:
 
 
 def is_anything_scored(engine: Engine) -> bool:
-    """Check that at least one scan has been scored."""
+    """Return whether at least one scan has been scored."""
     with transaction(engine) as connection:
         return bool(connection.scalar(text("select exists (select from scan where state = 'scored')")))

@@ -139,7 +139,7 @@ class ModelReport:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Return the warnings in the status: any of ``overridden``, ``withdrawn`` and ``pruned``."""
+        """Return those of the words ``overridden``, ``withdrawn`` and ``pruned`` that the model's status contains."""
         return tuple(word for word in ("overridden", "withdrawn", "pruned") if word in self.status)
 
     @property

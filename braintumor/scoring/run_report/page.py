@@ -24,7 +24,7 @@ _DAG = "nightly_scoring "
 
 @dataclass(frozen=True, kw_only=True)
 class RejectedScans:
-    """Hold the rejections of a run for one reason. ``scan_ids`` has the first ``SHOWN_SCANS`` scans."""
+    """Hold the number of scans that a run rejected for one reason, and the IDs of the first ``SHOWN_SCANS`` of them."""
 
     reason: RejectionReason
     count: int
