@@ -75,7 +75,7 @@ class Cost:
 
     @property
     def by_wall_time(self) -> float:
-        """Return the time of all cores outside inference, less the processor time of S3."""
+        """Return the wall time outside inference times the number of cores, minus the processor time of S3."""
         return (os.cpu_count() or 1) * (self.run - self.inference) - self.s3
 
 
