@@ -218,7 +218,8 @@ def _read(
         images, excluded = read_files(paths, Path(source), on_read=advance)
     if patients is None:
         return images, excluded, None
-    hashes = {item.image_uri: item.image_sha256 for item in (*images, *excluded) if item.image_sha256}
+    read: list[LabeledImage | ExcludedImage] = [*images, *excluded]
+    hashes = {item.image_uri: item.image_sha256 for item in read if item.image_sha256}
     return images, excluded, read_patient_table(patients, hashes, key=token_bytes(), column=column, where=source)
 
 
