@@ -22,7 +22,7 @@ ENVIRONMENTS: Final = {"scoring": "airflow", "training": "airflow,train"}
 
 
 def main() -> None:
-    """Print the size of each image's site-packages by `du`, and their ratio."""
+    """Print the size of the Python packages of each container image, measured by `du`, and their ratio."""
     sizes: dict[str, float] = {}
     with TemporaryDirectory(prefix="braintumor-environments-") as folder:
         constraints = Path(folder) / "constraints.txt"

@@ -70,7 +70,7 @@ def simulate(
 
 
 def judged(counts: list[SubgroupCounts], rules: RunReportRules, first: int) -> Iterator[list[Deviation]]:
-    """Yield the deviations of each night from ``first`` on, as the run report finds them."""
+    """For each night from night ``first`` on, yield the deviations that its run report would name."""
     for night in range(first, counts[0].totals.shape[2]):
         known = slice(night, night - NIGHTS, -1)
         seen = [

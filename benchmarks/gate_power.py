@@ -38,13 +38,7 @@ class Refusals:
 
 
 def refusals(
-    rules: GateRules,
-    counts: tuple[int, ...],
-    *,
-    discordance: float,
-    worse: float,
-    trials: int = _TRIALS,
-    seed: int = 0,
+    rules: GateRules, counts: tuple[int, ...], *, discordance: float, worse: float, trials: int = _TRIALS, seed: int = 0
 ) -> Refusals:
     """Judge ``trials`` simulated candidates, and return the shares that the gate refuses.
 

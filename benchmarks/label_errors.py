@@ -44,7 +44,7 @@ def main(folder: Path, patients: Path, patient_column: str, label_column: str) -
 
 
 def known_errors(images: Sequence[LabeledImage], path: Path, column: str) -> set[str]:
-    """Return the pixel hashes of the images whose label in ``column`` differs from the label of their folder."""
+    """Return the pixel hashes of the images that have another class in the CSV file ``path`` than in their folder."""
     with path.open(newline="", encoding="utf-8-sig") as stream:
         labels = {row["path"]: parse_class(row[column]) for row in csv.DictReader(stream)}
     return {image.pixel_sha256 for image in images if labels.get(image.image_uri, image.label) is not image.label}

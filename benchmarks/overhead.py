@@ -75,7 +75,7 @@ class Cost:
 
     @property
     def by_wall_time(self) -> float:
-        """Return the time of all cores outside inference, less the processor time of S3."""
+        """Return the wall time outside inference times the number of cores, minus the processor time of S3."""
         return (os.cpu_count() or 1) * (self.run - self.inference) - self.s3
 
 
@@ -84,7 +84,7 @@ HEAD = """| files | model | code | ms (least to most) | worker | decoders | Post
 
 
 def row(kind: str, precision: str, code: str, costs: Sequence[Cost]) -> str:
-    """Return one row of the table, with the medians over the rounds ``costs``."""
+    """Return a row of the printed table: the medians of ``costs``, which has one item per round."""
     middle = {name: median(asdict(cost)[name] for cost in costs) for name in asdict(costs[0])}
     totals = [cost.by_processor_time for cost in costs]
     parts = " | ".join(f"{middle[name]:.1f}" for name in ("worker", "decoders", "postgres"))

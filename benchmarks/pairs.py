@@ -21,7 +21,7 @@ class Comparison:
     theirs: list[float]
 
     def row(self) -> str:
-        """Return one row of the table."""
+        """Return the row of this comparison in the printed table."""
         ratios = [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         speeds = f"{statistics.median(self.ours):.1f} | {statistics.median(self.theirs):.1f}"

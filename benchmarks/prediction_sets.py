@@ -82,7 +82,7 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of one regrouping. All shares count each group once.
+    """Hold what one rule achieves on one random part of the images. All shares count each group once.
 
     Attributes:
         coverage: (4,) share of each class's images whose set contains the class.
@@ -203,7 +203,10 @@ def _kinds(fitted: list[tuple[Pool, SetThresholds, Bools]]) -> Iterator[str]:
 
 
 def fit(pool: Pool, images: Bools, *, coverage: float = COVERAGE, are_images_alone: bool = False) -> SetThresholds:
-    """Fit sets on images of a pool. ``are_images_alone`` treats each image as a group."""
+    """Fit the thresholds of the prediction sets on the chosen images of ``pool``.
+
+    With ``are_images_alone``, each image is a group of its own.
+    """
     keys = np.flatnonzero(images) if are_images_alone else pool.groups[images]
     found = fit_sets(
         pool.probability[_PLAIN][images], pool.labels[images], keys.astype(str).tolist(), coverage=coverage

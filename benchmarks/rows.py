@@ -51,7 +51,7 @@ class Stub:
     device = "none"
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Return a function that returns the probabilities 0.7, 0.1, 0.1 and 0.1 for every frame."""
+        """Return a function. The function returns the probabilities 0.7, 0.1, 0.1 and 0.1 for every frame."""
         count = len(frames)
         return lambda: {
             "probability": np.tile(np.array([0.7, 0.1, 0.1, 0.1], np.float32), (count, 1)),

@@ -32,7 +32,7 @@ _AIM = 1.6
 
 @click.group()
 def main() -> None:
-    """Compare, or run one of the workers."""
+    """Compare two workers with one, or run one of these workers."""
 
 
 @main.command()

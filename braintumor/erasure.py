@@ -101,8 +101,9 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
     try:
         with database.transaction(engine) as connection:
             _lock_images(connection)
-            labeled, _ = read_images(store, dataset, anywhere=True)
-            table = load_patient_table(store, dataset, settings.pseudonym_key)
+            entries = list(store.list(dataset))
+            labeled, _ = read_images(store, dataset, entries, anywhere=True)
+            table = load_patient_table(store, entries, settings.pseudonym_key, where=str(dataset))
             earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
             of_subject = _of_subject(labeled, subject, earlier, table.patients if table else {})
             images = [image.image_sha256 for image in of_subject]
@@ -111,7 +112,7 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
                 {"subject": subject, "mark": mark, "images": images, "actor": actor, "reason": reason},
             ).scalar_one()
             removed = [*_clean_pages(connection, store, models, erased), *_clean_models(store, erased)]
-            removed += without_patient(store, dataset, key, patient=subject, images=set(erased["image_sha256s"]))
+            removed += without_patient(store, entries, key, patient=subject, images=set(erased["image_sha256s"]))
             removed += erased["picture_uris"]
             store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
             objects = _mark_files(connection, store, erased, labeled, key=key, with_objects=with_objects)

@@ -1,43 +1,5 @@
 """Define all errors that this library raises on purpose.
 
-::
-
-    BrainTumorError
-    |-- ConfigurationError        a setting, recipe or rule file is missing or wrong
-    |   |-- RecipeError
-    |   |-- GateRulesError
-    |   |-- LabelRulesError
-    |   |-- RunReportRulesError
-    |   `-- QualityRulesError
-    |-- ObjectStoreError          unexpected response of S3
-    |   |-- ObjectStoreUnreachableError
-    |   |-- BucketMissingError
-    |   |-- ObjectMissingError
-    |   |-- ObjectRefusedError    S3 refuses this object
-    |   `-- ObjectChangedError    the object is not the listed version any more
-    |-- DatabaseError             Postgres refused a statement
-    |   |-- DatabaseUnreachableError
-    |   `-- MigrationError
-    |-- QueryError                an unknown saved query, or a result that cannot be written
-    |-- DecoderPoolError          no decoder process starts
-    |-- OutOfDeviceMemoryError    the device memory is too small for one frame
-    |-- DatasetError              labeled images that cannot become a snapshot
-    |-- EvaluationError           metrics that cannot be computed or compared
-    |-- WeightsError              pretrained weights that are missing or do not fit
-    |-- TrainingError             a training without a model
-    |-- QuantizationError         an 8-bit export that fails or deviates too far
-    |-- RecalibrationError        too few blind reviews to fit prediction sets
-    |-- ModelIntegrityError       files of a model that differ from their registration
-    |-- PromotionError            a refused promotion or rollback
-    |-- NoChampionError           no model is promoted
-    |-- RescoreError              a refused rescore
-    |-- ErasureError              a failed erasure
-    |-- ReviewError               a refused review, or a frame that cannot be shown
-    `-- ScoringRunError           a scoring run that cannot continue
-        |-- StaleClaimError       a newer attempt owns this chunk
-        |-- UnbalancedRunError    the rows do not add up to the listed objects
-        `-- RedRunError           the run balances, but needs an operator
-
 A message says what is wrong, what is allowed, what was received, and what to do. Errors of other libraries are chained,
 except errors of S3 and Postgres. The texts of S3 and Postgres contain addresses and rows, which can name a patient. A
 scan that cannot be scored is not an error but a ``Rejection`` (``imaging.decoding.rejection``).

@@ -59,8 +59,7 @@ _CALLER_ERRORS = {
 _CHANGED = {"PreconditionFailed", "412"}
 _TRANSFER_ERRORS = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
 _ATTEMPTS = 3
-"""Number of attempts to read an object, of which boto3 makes the last two. boto3 retries a request three times, but not
-after the response has begun."""
+"""Number of attempts to read an object. boto3 retries a request three times, but not after the response has begun."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -207,7 +206,7 @@ class ObjectStore:
         """Return the bytes of an object.
 
         If a response breaks off or fails its checksum, the method requests the object again. It tries three times in
-        all: first with ``SignedGet``, then through boto3.
+        all. The first attempt is with ``SignedGet`` if there are credentials. All others are through boto3.
 
         Args:
             uri: the object.
@@ -222,11 +221,13 @@ class ObjectStore:
             ObjectRefusedError: S3 refuses this one object.
         """
         with self._translated(uri):
+            left = _ATTEMPTS
             if self._signed_get is not None:
                 data = self._signed_get.read(uri.bucket, uri.key, etag=etag, max_bytes=max_bytes)
                 if data is not None:
                     return data
-            for _ in range(_ATTEMPTS - 2):
+                left -= 1
+            for _ in range(left - 1):
                 with suppress(*_TRANSFER_ERRORS):
                     return self._read_once(uri, etag, max_bytes)
             return self._read_once(uri, etag, max_bytes)

@@ -86,11 +86,7 @@ def schedule(variable: Variable) -> CronTriggerTimetable:
     The DAGs have no start date, and no run starts immediately. Otherwise a DAG that is unpaused would start the run of
     a past time.
     """
-    return CronTriggerTimetable(
-        variable.text(),
-        timezone=TIMEZONE.text(),
-        run_immediately=timedelta(0),
-    )
+    return CronTriggerTimetable(variable.text(), timezone=TIMEZONE.text(), run_immediately=timedelta(0))
 
 
 def label_mapped_task(**values: object) -> None:

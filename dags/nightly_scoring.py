@@ -18,15 +18,18 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk.observability import stats
 
 import lineage
-import metrics
 import notifications
 from braintumor.config.variables import NIGHT_DEADLINE_HOURS, NIGHTLY_SCHEDULE
 from common import DEFAULT_ARGS, PREDICTIONS, chunk_size_param, label_mapped_task, schedule
+
+if TYPE_CHECKING:
+    from braintumor.scoring.run_report.metrics import Metric
 
 _log = logging.getLogger(__name__)
 
@@ -104,11 +107,16 @@ def reconcile(scoring_run_id: int | None) -> str:
         raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
     settings = settings_for("scorer")
     job = ScoringJob.open(settings)
-    balance = job.reconcile(scoring_run_id, progress=_log.info, on_metric=metrics.send, reports_url=reports_url())
+    balance = job.reconcile(scoring_run_id, progress=_log.info, on_metric=_send_metric, reports_url=reports_url())
     reads, writes = ["scan", "prediction", "rejection", "review"], ["scoring_run_summary", "live_accuracy_figure"]
     lineage.emit_lineage(settings, reads=reads, writes=writes)
     _log.info("%s", balance)
     return str(balance)
+
+
+def _send_metric(metric: Metric) -> None:
+    """Send a metric as a gauge, if Airflow's metrics are on. An unreachable metrics server fails no run."""
+    stats.gauge(metric.name, metric.value, tags=dict(metric.tags))
 
 
 @dag(

@@ -12,8 +12,8 @@ not for diagnosis.
 - `reconcile` checks that each selected scan is rescored, already scored by this model, or failed with a reason.
   Otherwise it fails the run.
 
-A model that is not the champion is used only if the form allows it. You can clear any task, because each scan is
-committed exactly once.
+A model that is not the champion is used only if the trigger form allows it. You can clear any task, because each scan
+is committed exactly once.
 """
 
 from __future__ import annotations

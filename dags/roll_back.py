@@ -60,9 +60,7 @@ def change_champion() -> str:
     done = roll_back(
         settings,
         PromotionRequest(
-            request_key=f"roll_back {context['run_id']}",
-            actor=notifications.actor_of(context),
-            reason=params["reason"],
+            request_key=f"roll_back {context['run_id']}", actor=notifications.actor_of(context), reason=params["reason"]
         ),
         to=params["to"],
         with_withdrawal=params["withdraw"],

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def up(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Start everything and leave it running, with the DAGs on their schedules."""
+    """Start Postgres, the S3 server and Airflow, and leave them running. The DAGs run on their schedules."""
     began = time.monotonic()
     stack = _stack(options).up()
     engine = database.connect(Settings.from_environment(stack.library_env()))
@@ -60,7 +60,7 @@ def up(options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def down(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Stop everything and keep the stored data."""
+    """Stop Postgres, the S3 server and Airflow. The stored data remain."""
     _stack(options).down()
     return 0
 
@@ -74,7 +74,7 @@ def status(options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def psql(options: argparse.Namespace, rest: list[str]) -> int:
-    """Replace this process by psql, connected as the analyst, or as the owner if --owner comes first."""
+    """Become psql, with a connection as the analyst. With --owner as the first argument, connect as the owner."""
     state = State(options.state_dir)
     postgres = _stack(options).postgres
     if rest[:1] == ["--owner"]:

@@ -67,7 +67,7 @@ class Choice:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Choice:
-        """Read the three environment variables.
+        """Read the inputs from the variables BRAINTUMOR_DEMO_DATASET, _WEIGHTS and _NIGHT.
 
         Raises:
             DemoError: a folder is missing or empty, or the weights file is missing.

@@ -46,10 +46,7 @@ _SHOTS: Final = (
     Shot(name="dags", path="dags", height=900, shows="text=nightly_scoring"),
     Shot(name="models", path="braintumor/reports/", height=900, shows="h1"),
     Shot(
-        name="data-dictionary",
-        path="braintumor/reports/docs/data-dictionary.md",
-        height=800,
-        shows="input[name=find]",
+        name="data-dictionary", path="braintumor/reports/docs/data-dictionary.md", height=800, shows="input[name=find]"
     ),
     Shot(name="worklist", path="braintumor/review/", height=800, shows="img"),
     Shot(name="frame", path="braintumor/review/frame/{scan}/0", height=800, shows="img"),

@@ -161,12 +161,7 @@ def frame(
     settings, engine, _ = opened()
     return _html(
         frame_page(
-            engine,
-            (scan_id, frame_index),
-            caller,
-            filters=filters,
-            session_id=session,
-            viewer_url=settings.viewer_url,
+            engine, (scan_id, frame_index), caller, filters=filters, session_id=session, viewer_url=settings.viewer_url
         )
     )
 
@@ -213,11 +208,7 @@ def activation_map(caller: _CallerDep, scan_id: _Id, frame_index: _FrameIndex) -
     _, engine, _ = opened()
     with transaction(engine) as connection:
         is_hidden = is_blind(
-            connection,
-            scan_id=scan_id,
-            frame_index=frame_index,
-            person=caller.person,
-            is_reviewer=caller.is_reviewer,
+            connection, scan_id=scan_id, frame_index=frame_index, person=caller.person, is_reviewer=caller.is_reviewer
         )
     if is_hidden:
         raise HTTPException(403, "This frame is read blind. Decide first.")

@@ -18,7 +18,7 @@ import psutil
 import psycopg2
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from braintumor.cli import command
 from braintumor.config.roles import Role
@@ -137,6 +137,13 @@ def settings(stack: Stack, seeded: Settings) -> Iterator[Settings]:
 
 
 @pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    made = database.connect(settings)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
 def door(settings: Settings) -> Iterator[FaultyS3]:
     """A door to S3 that can be made to fail."""
     with faulty_s3(settings.require("s3_endpoint")) as server:
@@ -194,11 +201,7 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
         seconds=1,
     )
     model = model_versions.register(
-        engine,
-        store,
-        folder=folder,
-        training=record,
-        models_uri=S3Uri.parse(target.require("models_uri")),
+        engine, store, folder=folder, training=record, models_uri=S3Uri.parse(target.require("models_uri"))
     )
     request = promotions.PromotionRequest(request_key="seed", actor="tests", reason="the tests' model")
     promotions.promote(engine, model, request, is_override=True)

@@ -65,11 +65,16 @@ def test_read_stops_one_byte_after_its_limit(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("max_bytes", [None, 1_000])
-def test_damaged_responses_are_requested_again(store: ObjectStore, library: Settings, max_bytes: int | None) -> None:
+@pytest.mark.parametrize("has_signed_get", [True, False])
+def test_damaged_responses_are_requested_again(
+    store: ObjectStore, library: Settings, max_bytes: int | None, has_signed_get: bool
+) -> None:
     uri = S3Uri.parse("s3://braintumor/damaged/a")
     store.write(uri, b"x" * 1_000)
     with faulty_s3(library.require("s3_endpoint")) as proxy:
         proxied = ObjectStore.connect(replace(library, s3_endpoint=proxy.url))
+        if not has_signed_get:
+            proxied = ObjectStore(proxied._client, endpoint=proxy.url, credentials=None)
         proxy.passing["damaged"] = [CUT, DAMAGED]
         assert proxied.read(uri, max_bytes=max_bytes) == b"x" * 1_000
         proxy.passing["damaged"] = [DAMAGED, CUT, DAMAGED]

@@ -10,6 +10,20 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+WEBHOOK = """
+[[notifier]]
+class = "airflow.providers.http.notifications.HttpNotifier"
+[notifier.arguments]
+http_conn_id = "webhook"
+[notifier.arguments.json]
+event = "{{ event }}"
+subject = "{{ subject }}"
+text = "{{ message }}"
+link = "{{ link }}"
+run = "{{ dag_run.run_id }}"
+"""
+"""A file of notifiers with one entry, which sends each event to the Airflow connection ``webhook``."""
+
 
 class Webhook:
     """Hold the received notifications in their order."""

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.data import Dataset
 from braintumor.training.backbones import load_weights
 from braintumor.training.classifier import Classifier
-from braintumor.training.features import through_openvino
+from braintumor.training.features import through_openvino, to_float16
 from braintumor.training.pretrained_weights import mirrored_name
 from braintumor.training.recipe import BackboneName, Recipe, Scaling
 
 _PART = 64
-_LARGEST = float(np.finfo(np.float16).max)
 
 Maps = NDArray[np.float16]
 
@@ -68,7 +67,7 @@ def _compute(dataset: Dataset, classifier: Classifier, path: Path, progress: Pat
     started = time.monotonic() - wall * 60, time.process_time() - core * 60
     for start in range(at, count, _PART):
         part = embed(frames[start : start + _PART])["features"]
-        maps[start : start + _PART] = np.clip(part, -_LARGEST, _LARGEST)
+        maps[start : start + _PART] = to_float16(part)
         maps.flush()
         wall, core = (time.monotonic() - started[0]) / 60, (time.process_time() - started[1]) / 60
         done = min(start + _PART, count)

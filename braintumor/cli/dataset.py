@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_bytes
 from typing import TYPE_CHECKING
@@ -146,7 +145,8 @@ def validate(source: str, report: Path | None, patients: Path | None, patient_co
     the command uses the stored table of patients.
     """
     from braintumor.dataset.quality.checks import assess
-    from braintumor.dataset.quality.gate import current_report, refusal
+    from braintumor.dataset.quality.gate import refusal
+    from braintumor.dataset.quality.report import quality_report
     from braintumor.dataset.quality.rules import QualityRules
 
     _require_folder(source, patients)
@@ -154,11 +154,10 @@ def validate(source: str, report: Path | None, patients: Path | None, patient_co
         _require_writable(report)
     settings = settings_of("trainer")
     rules = QualityRules.load(settings.quality_rules)
-    images, excluded = _read(settings, source)
-    table = _table(settings, source, [*images, *excluded], patients, patient_column)
+    images, excluded, table = _read(settings, source, patients, patient_column)
     quality = assess(images if table is None else table.identify(images), excluded, rules)
     if report is not None:
-        report.write_text(current_report(quality, source=_shown_source(source)), encoding="utf-8")
+        report.write_text(quality_report(quality, source=_shown_source(source)), encoding="utf-8")
     if is_json:
         print_json(quality.to_dict())
     else:
@@ -194,25 +193,10 @@ def _require_writable(report: Path) -> None:
         raise unwritable(report, exc, option="--report") from exc
 
 
-def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    from braintumor.s3 import ObjectStore, S3Uri
-
-    if S3Uri.is_meant_by(source):
-        from braintumor.dataset.take_snapshot import read_images
-
-        prefix = S3Uri.parse_prefix(source)
-        return read_images(ObjectStore.connect(settings), prefix)
-    from braintumor.dataset.images.local_folder import image_paths, read_files
-
-    paths = image_paths(Path(source))
-    with progress("Reading", len(paths)) as advance:
-        return read_files(paths, Path(source), on_read=advance)
-
-
-def _table(
-    settings: Settings, source: str, read: Sequence[LabeledImage | ExcludedImage], patients: Path | None, column: str
-) -> PatientTable | None:
-    """Return the table of patients of the images, or ``None`` without a table.
+def _read(
+    settings: Settings, source: str, patients: Path | None, column: str
+) -> tuple[list[LabeledImage], list[ExcludedImage], PatientTable | None]:
+    """Return the images, the excluded images, and the table of patients or ``None``.
 
     For a local folder, the CSV file ``patients`` is the table. For an S3 prefix, the table is stored in S3. The
     pseudonyms for a local folder are never stored, so their key is random.
@@ -221,11 +205,22 @@ def _table(
     from braintumor.s3 import ObjectStore, S3Uri
 
     if S3Uri.is_meant_by(source):
-        return load_patient_table(ObjectStore.connect(settings), S3Uri.parse_prefix(source), settings.pseudonym_key)
+        from braintumor.dataset.take_snapshot import read_images
+
+        store, prefix = ObjectStore.connect(settings), S3Uri.parse_prefix(source)
+        entries = list(store.list(prefix))
+        images, excluded = read_images(store, prefix, entries)
+        return images, excluded, load_patient_table(store, entries, settings.pseudonym_key, where=source)
+    from braintumor.dataset.images.local_folder import image_paths, read_files
+
+    paths = image_paths(Path(source))
+    with progress("Reading", len(paths)) as advance:
+        images, excluded = read_files(paths, Path(source), on_read=advance)
     if patients is None:
-        return None
+        return images, excluded, None
+    read: list[LabeledImage | ExcludedImage] = [*images, *excluded]
     hashes = {item.image_uri: item.image_sha256 for item in read if item.image_sha256}
-    return read_patient_table(patients, hashes, key=token_bytes(), column=column, where=source)
+    return images, excluded, read_patient_table(patients, hashes, key=token_bytes(), column=column, where=source)
 
 
 def _shown_source(source: str) -> str:

@@ -14,10 +14,7 @@ from braintumor.config.settings import Settings
 )
 @click.option("--drop-dependents", is_flag=True, help="Drop foreign objects that depend on a dropped view.")
 def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
-    """Update the tables, views and rights in the database.
-
-    The rights are the rights of each role.
-    """
+    """Update the tables and views in the database, and the rights of each role."""
     from braintumor.db import database, migrations, roles
 
     engine = database.connect(Settings.from_environment())

@@ -149,8 +149,8 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
 def reference(name: str, reason: str, is_json: bool) -> None:
     """Make the model NAME the reference model of the gate.
 
-    The gate compares each candidate with the champion and with the reference model. It names a champion that is shown
-    to be better by itself. The next verdict uses the new reference.
+    The gate compares each candidate with the champion and with the reference model. The next verdict uses the new
+    reference. A champion that is shown to be better than the reference becomes the reference without this command.
     """
     from braintumor.db import database
     from braintumor.registry.model_versions import find_model
@@ -172,9 +172,8 @@ def reference(name: str, reason: str, is_json: bool) -> None:
 def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
     """Delete the files of old candidates never used for scoring.
 
-    The rows and reports of these models stay. The command keeps current and former champions, and all models of a run
-    or a prediction. It also keeps models that were trained, or passed by the gate, within the days of
-    --older-than-days.
+    The rows and reports of these models stay. The command keeps current and former champions, and all models that a
+    run or a prediction names. It also keeps models whose training or passed gate is not older than --older-than-days.
     """
     from braintumor.db import database
     from braintumor.evaluation.report.formatting import size

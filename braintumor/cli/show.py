@@ -29,7 +29,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Non
 
 
 def print_values(values: Mapping[str, Any]) -> None:
-    """Print a line for each value, and for each mapping of a list. Leave out empty values."""
+    """Print each value that is not empty after its name. A list of mappings has one line for each mapping."""
     for name, value in values.items():
         items = value if isinstance(value, list) and all(isinstance(item, Mapping) for item in value) else [value]
         for item in items:

@@ -53,13 +53,7 @@ class Table(BaseModel):
             raise error(_message(cls, first, values, where)) from None
 
 
-class Rules(Table):
-    """Define the base class of tables of rules, whose keys have no defaults."""
-
-    reason: ClassVar[str]
-
-
-class RuleFile(Rules):
+class RuleFile(Table):
     """Hold the rules of one rule file. Increase the file's ``version`` whenever a value changes.
 
     Attributes:

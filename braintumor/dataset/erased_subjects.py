@@ -22,8 +22,7 @@ from braintumor.imaging.pseudonym import erased_mark
 IMAGES = "images"
 """Name of the Postgres advisory lock. Code that writes images holds it in shared mode, an erasure in exclusive mode."""
 _EXCLUDED = ExcludedImage(
-    image_uri="(not named)",
-    reason="of a person who was erased: run `braintumor subject erase` again for that person",
+    image_uri="(not named)", reason="of a person who was erased: run `braintumor subject erase` again for that person"
 )
 """The entry in the list of excluded images for each file of an erased person.
 

@@ -153,9 +153,9 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
 
 
 def identified_of(head: Row[Any]) -> PatientIds | None:
-    """Return the counts of images with patient identifiers from ``head``, a snapshot's row.
+    """Return the counts of images with patient identifiers that ``head``, the database row of a snapshot, has.
 
-    ``None`` for a snapshot of an earlier version, whose row has no such counts.
+    Return ``None`` for a snapshot of an earlier version of this program, whose row has no such counts.
     """
     if head.count_identified is None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -30,8 +30,8 @@ from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.images.patient_table import load_patient_table
 from braintumor.dataset.label_exclusions import LabelExclusion, read_exclusions, record_exclusions, without_listed
 from braintumor.dataset.quality.checks import assess
-from braintumor.dataset.quality.gate import current_report, require_quality
-from braintumor.dataset.quality.report import shown_images
+from braintumor.dataset.quality.gate import require_quality
+from braintumor.dataset.quality.report import quality_report, shown_images
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_images
 from braintumor.dataset.review_labels.rules import LabelRules
@@ -45,7 +45,7 @@ from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES
 from braintumor.progress import progress
 from braintumor.reports.paths import publish_page, snapshot_path
-from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 
 MINIMUM_PER_CLASS = 10
 """Smallest number of distinct images of a class. With fewer, a split can lack the class: 15% of 10 is 1.5."""
@@ -103,10 +103,12 @@ def _snapshot_of(
 ) -> Snapshot:
     rules = QualityRules.load(settings.quality_rules)
     models = S3Uri.parse_prefix(settings.require("models_uri"))
-    table = load_patient_table(store, source, settings.pseudonym_key)
+    entries = list(store.list(source))
+    table = load_patient_table(store, entries, settings.pseudonym_key, where=str(source))
     test_needs_patient = table is not None and not settings.is_yes("unidentified_in_test")
     patients = table.patients if table else {}
-    images, unreadable, erased = without_erased(engine, settings, *read_images(store, source), patients=patients)
+    read = read_images(store, source, entries)
+    images, unreadable, erased = without_erased(engine, settings, *read, patients=patients)
     count_listed = len(exclusions)
     images, listed, exclusions = without_listed(images, exclusions)
     if table is not None:
@@ -130,7 +132,7 @@ def _snapshot_of(
         ),
     )
     _write_manifest(store, models, snapshot)
-    page = current_report(
+    page = quality_report(
         quality, source=str(source), snapshot=snapshot, exclusions=exclusions, count_listed=count_listed
     )
     address = models / snapshot_path(snapshot.snapshot_id)
@@ -166,16 +168,16 @@ def _take(engine: Engine, given: _Input) -> Snapshot:
 
 
 def read_images(
-    store: ObjectStore, source: S3Uri, *, anywhere: bool = False
+    store: ObjectStore, source: S3Uri, entries: Sequence[ObjectEntry], *, anywhere: bool = False
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """Return every labeled image below ``source``, and the excluded images.
 
     Args:
         store: the object store.
         source: the S3 prefix of the dataset.
+        entries: the listing of ``source``.
         anywhere: whether to also read objects outside class folders, as in ``read_image``.
     """
-    entries = list(store.list(source))
     with progress("Reading labeled images", len(entries)) as advance:
         read = store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), entries)
         return partition_images(read, advance)

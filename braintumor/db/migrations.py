@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, Row, exc, text
 from braintumor.db import roles
 from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
 from braintumor.db.statements import statement
-from braintumor.db.views import Views
+from braintumor.db.views import Views, try_script
 from braintumor.errors import MigrationError
 
 _LOCK = 7_203_611
@@ -82,8 +82,8 @@ def migrate(
 ) -> list[Migration]:
     """Apply pending migrations, update views and grants, and return the applied migrations.
 
-    If the login can use or create the database roles, the owner role owns all objects. Then the roles get their grants.
-    An object "of others" is one that this program did not create.
+    If the login can use or create the database roles, the owner role becomes the owner of all objects, and each role
+    gets its rights. An object "of others" is one that this program did not create.
 
     Args:
         engine: Engine of the login that migrates.
@@ -170,9 +170,9 @@ def _apply(connection: Connection, migration: Migration, views: Views) -> None:
     If a view or function prevents the migration, the function drops all views and functions of ``sql/views`` and tries
     again. Raises ``MigrationError`` if objects of others prevent the migration.
     """
-    if not _is_run(connection, migration):
+    if not try_script(connection, migration.sql, _HAS_DEPENDENTS):
         views.drop_all()
-        if not _is_run(connection, migration):
+        if not try_script(connection, migration.sql, _HAS_DEPENDENTS):
             _refuse(connection, migration)
     connection.execute(
         text("insert into migration (migration_name, checksum, is_additive) values (:name, :checksum, :is_additive)"),
@@ -193,20 +193,6 @@ def _refuse(connection: Connection, migration: Migration) -> None:
         f"Dependent objects: {', '.join(others)}. Keep their definitions, drop them, run `braintumor migrate`, and "
         "create them again."
     )
-
-
-def _is_run(connection: Connection, migration: Migration) -> bool:
-    """Run the SQL of a migration, and return whether it succeeded. Roll it back if a dependent object prevents it."""
-    savepoint = connection.begin_nested()
-    try:
-        run_script(connection, migration.sql)
-    except psycopg2.Error as error:
-        savepoint.rollback()
-        if error.pgcode not in _HAS_DEPENDENTS:
-            raise
-        return False
-    savepoint.commit()
-    return True
 
 
 @contextmanager

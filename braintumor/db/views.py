@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,6 +40,29 @@ def statements(sql: str) -> list[str]:
     return [statement.strip() for statement in kept.split("\0") if statement.strip()]
 
 
+def try_script(
+    connection: Connection, sql: str, refusals: set[str], *, is_good: Callable[[], bool] = lambda: True
+) -> bool:
+    """Run an SQL script, and return whether it succeeded. A script that does not succeed is rolled back.
+
+    ``refusals`` are the SQLSTATEs of errors for which the result is ``False``. Any other error is raised. After the
+    script, ``is_good`` checks whether the script did what it should.
+    """
+    savepoint = connection.begin_nested()
+    try:
+        run_script(connection, sql)
+    except psycopg2.Error as error:
+        savepoint.rollback()
+        if error.pgcode not in refusals:
+            raise
+        return False
+    if is_good():
+        savepoint.commit()
+        return True
+    savepoint.rollback()
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Definition:
     """Hold a statement that creates a view or a function. ``kind`` is ``view`` or ``function``."""
@@ -56,7 +80,7 @@ class Definition:
 class Views:
     """Update our views and functions in one transaction, whose search path must be the schema ``braintumor``.
 
-    ``dropped_others`` has the type, name and owner of each dropped object of others.
+    ``dropped_others`` has the type, name and owner of each dropped object that is not ours.
     """
 
     def __init__(self, connection: Connection, folder: Path) -> None:
@@ -97,7 +121,7 @@ class Views:
             self._remove_comments()
             run_script(self._connection, self._comments or "select")
         for grant in self._grants:
-            self._try(grant, _IS_MISSING)  # a dropped column or function has lost its grants
+            try_script(self._connection, grant, _IS_MISSING)  # a dropped column or function has lost its grants
         self._write_record(wanted)
 
     def _create(self, definition: Definition) -> None:
@@ -106,29 +130,10 @@ class Views:
 
     def _replace(self, definition: Definition) -> None:
         replacement = _CREATE.sub(r"create or replace \1 \2", definition.sql, count=1)
-        if not self._try(replacement, _NOT_REPLACEABLE, is_good=lambda: self._is_single(definition)):
+        is_single = partial(self._is_single, definition)
+        if not try_script(self._connection, replacement, _NOT_REPLACEABLE, is_good=is_single):
             self._drop(definition.key)
             self._create(definition)
-
-    def _try(self, sql: str, refusals: set[str], *, is_good: Callable[[], bool] = lambda: True) -> bool:
-        """Run SQL, and return whether it succeeded. SQL that does not succeed is rolled back.
-
-        ``refusals`` are the SQLSTATEs of errors for which the result is ``False``. Any other error is raised. After the
-        SQL, ``is_good`` checks whether the SQL did what it should.
-        """
-        savepoint = self._connection.begin_nested()
-        try:
-            run_script(self._connection, sql)
-        except psycopg2.Error as error:
-            savepoint.rollback()
-            if error.pgcode not in refusals:
-                raise
-            return False
-        if is_good():
-            savepoint.commit()
-            return True
-        savepoint.rollback()
-        return False
 
     def _is_single(self, definition: Definition) -> bool:
         """Return whether the definition is a view, or the only function of its name.

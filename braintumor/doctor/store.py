@@ -29,7 +29,7 @@ _FIRST, _SECOND = b"written by braintumor doctor", b"written by braintumor docto
 
 
 def prefixes(role: Role | None) -> tuple[str, ...]:
-    """Return the settings whose prefixes a role must list. Without a role, return every such setting."""
+    """Return the settings that name the prefixes that ``role`` must list. For ``None``, return those of all roles."""
     return EVERY_PREFIX if role is None else PREFIXES[role]
 
 

@@ -118,8 +118,7 @@ def common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) ->
         EvaluationError: there is no such snapshot.
     """
     snapshot_id: str | None = connection.scalar(
-        statement("evaluation/newest_common_snapshot"),
-        {"a": a.model_version_id, "b": b.model_version_id},
+        statement("evaluation/newest_common_snapshot"), {"a": a.model_version_id, "b": b.model_version_id}
     )
     if snapshot_id is None:
         newer = max(a, b, key=lambda model: model.model_version_id)

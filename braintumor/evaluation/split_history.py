@@ -39,8 +39,7 @@ def judged_candidates(connection: Connection, candidate: ModelVersion, *, same_s
         same_share: another test split counts as the same if it has at least this share of the candidate's test images.
     """
     rows = connection.execute(
-        statement("evaluation/judged_candidates"),
-        {"snapshot": candidate.snapshot_id, "share": same_share},
+        statement("evaluation/judged_candidates"), {"snapshot": candidate.snapshot_id, "share": same_share}
     ).all()
     recent = {row.model_version_id for row in rows if row.is_recent} | {candidate.model_version_id}
     judged = {row.model_version_id for row in rows} | {candidate.model_version_id}

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.db.database import copy_rows
@@ -134,6 +135,14 @@ def load_image_predictions(
         )
         for row in rows
     }
+
+
+def newest_verdict(connection: Connection, model: ModelVersion) -> Row[Any] | None:
+    """Return the newest row of a candidate in the table ``gate_verdict``, or ``None`` if there is no row."""
+    return connection.execute(
+        text("select * from gate_verdict where model_version_id = :id order by gate_verdict_id desc limit 1"),
+        {"id": model.model_version_id},
+    ).one_or_none()
 
 
 def load_diagnostics(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Diagnostics:

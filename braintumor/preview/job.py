@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -18,7 +17,7 @@ from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.preview.page import SHOWN_FLIPS, flip_page, summary, to_markdown, with_images
-from braintumor.preview.prediction_changes import FlipPreview, compare
+from braintumor.preview.prediction_changes import FlipPreview, find_flips
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
@@ -116,7 +115,7 @@ def make_preview(
                 why_nothing=_why_nothing(engine, champion, scans),
             )
         shown = with_images(store, preview.flips, scored)
-        page = flip_page(preview, shown, run_key=run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+        page = flip_page(preview, shown, run_key=run_key)
         publish_page(engine, store, page_uri, page, scan_ids={flip.scan_id for flip in preview.flips})
     return PreviewResult(preview=preview, page=page_uri)
 
@@ -128,8 +127,12 @@ def _compare(
     scans: Sequence[ScanObject],
     failures: Mapping[ReadFailure, int],
 ) -> FlipPreview:
-    scan_ids = [scan.scan_id for scan in scans]
-    flips = compare(engine, champion=champion, candidate=candidate, scan_ids=scan_ids, shown=SHOWN_FLIPS)
+    values = {
+        "champion": champion.model_version_id,
+        "candidate": candidate.model_version_id,
+        "scans": [scan.scan_id for scan in scans],
+    }
+    flips = find_flips(engine, "preview/shadow_pairs.sql", values, shown=SHOWN_FLIPS)
     return FlipPreview(
         candidate=candidate.model_name,
         champion=champion.model_name,

@@ -77,15 +77,13 @@ def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScanO
     return store.concurrently(draw, flips)
 
 
-def flip_page(preview: FlipPreview, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
+def flip_page(preview: FlipPreview, shown: Iterable[FlipWithImages], *, run_key: str) -> str:
     """Return the page of a flip preview as HTML. ``shown`` has the flips with images, the most severe first.
 
-    ``run_key`` identifies the retrain run. ``created`` is the time of creation as text.
+    ``run_key`` identifies the retrain run.
     """
     template = flip_templates().get_template("flip_preview.html")
-    return template.render(
-        preview=preview, shown=list(shown), run_key=run_key, created=created, summary=summary(preview)
-    )
+    return template.render(preview=preview, shown=list(shown), run_key=run_key, summary=summary(preview))
 
 
 def summary(preview: FlipPreview) -> str:

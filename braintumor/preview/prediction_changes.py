@@ -19,7 +19,6 @@ from sqlalchemy import Connection, Engine
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.labels import TumorClass
-from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.reading import ReadFailure
 from braintumor.serving.activation_map import decode_map
 
@@ -130,21 +129,6 @@ class FlipPreview(Flips):
     count_scan: int = 0
     failures: Mapping[ReadFailure, int] = field(default_factory=Counter)
     why_nothing: str = ""
-
-
-def compare(
-    engine: Engine, *, champion: ModelVersion, candidate: ModelVersion, scan_ids: Sequence[int], shown: int
-) -> Flips:
-    """Return the changes from the champion's predictions to the candidate's shadow predictions.
-
-    ``scan_ids`` are the IDs of the compared scans. ``shown`` is the largest number of flips to return.
-    """
-    values = {
-        "champion": champion.model_version_id,
-        "candidate": candidate.model_version_id,
-        "scans": list(scan_ids),
-    }
-    return find_flips(engine, "preview/shadow_pairs.sql", values, shown=shown)
 
 
 def find_flips(engine: Engine, pairs: str, values: Mapping[str, object], *, shown: int) -> Flips:

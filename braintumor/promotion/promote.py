@@ -13,6 +13,7 @@ from braintumor.db.database import transaction
 from braintumor.errors import PromotionError
 from braintumor.evaluation.gate.artifact_checks import require_valid_artifact
 from braintumor.evaluation.report.publish import refresh_reports
+from braintumor.evaluation.store import newest_verdict
 from braintumor.promotion.approval import person_of
 from braintumor.registry import promotions
 from braintumor.registry.model_versions import ModelVersion, find_champion, find_model
@@ -112,12 +113,7 @@ def passed_verdict(engine: Engine, model: ModelVersion) -> int:
         PromotionError: the gate never judged the model, or the newest verdict refused it.
     """
     with transaction(engine) as connection:
-        row = connection.execute(
-            text("""
-            select gate_verdict_id, is_passed, summary from gate_verdict
-            where model_version_id = :id order by gate_verdict_id desc limit 1"""),
-            {"id": model.model_version_id},
-        ).one_or_none()
+        row = newest_verdict(connection, model)
     if row is None or not row.is_passed:
         why = "The gate has no verdict on it" if row is None else f"The gate refused it: {row.summary}"
         raise PromotionError(

@@ -124,8 +124,7 @@ def find_model(engine: Engine, name: str) -> ModelVersion:
     """
     with transaction(engine) as connection:
         row = connection.execute(
-            _select("where model_version.model_name = :name or model_version_id::text = :name"),
-            {"name": name},
+            _select("where model_version.model_name = :name or model_version_id::text = :name"), {"name": name}
         ).one_or_none()
     if row is None:
         raise ModelIntegrityError(f"There is no model {name!r}. `braintumor model list` shows all models.")
@@ -176,8 +175,7 @@ def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
     """Return the models of one retrain run, sorted by recipe name and precision."""
     with transaction(engine) as connection:
         rows = connection.execute(
-            _select("where training_run.run_key = :run_key order by recipe_name, precision"),
-            {"run_key": run_key},
+            _select("where training_run.run_key = :run_key order by recipe_name, precision"), {"run_key": run_key}
         )
         return [_version(row) for row in rows]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -111,7 +110,7 @@ class Rescore:
             report = make_report(self.engine, run)
             scans = {flip.scan_id for flip in report.flips}
             shown = with_images(self.store, report.flips, find_scans(self.engine, list(scans)))
-            page = report_page(report, shown, run_key=run.run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+            page = report_page(report, shown, run_key=run.run_key)
             publish_page(self.engine, self.store, address, page, scan_ids=scans)
         link = page_link(reports_url, run.run_key, RESCORE_REPORT)
         return {

@@ -69,7 +69,7 @@ def to_text(report: RescoreReport, *, address: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def report_page(report: RescoreReport, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
+def report_page(report: RescoreReport, shown: Iterable[FlipWithImages], *, run_key: str) -> str:
     """Return the page of a rescore as HTML. ``shown`` has changed predictions with images, the most severe first."""
     template = flip_templates().get_template("rescore.html")
-    return template.render(report=report, shown=list(shown), run_key=run_key, created=created, summary=summary(report))
+    return template.render(report=report, shown=list(shown), run_key=run_key, summary=summary(report))

@@ -44,11 +44,7 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-_STATES = {
-    ReadFailure.GONE: State.GONE,
-    ReadFailure.REFUSED: State.REFUSED,
-    ReadFailure.UNREADABLE: State.UNREADABLE,
-}
+_STATES = {ReadFailure.GONE: State.GONE, ReadFailure.REFUSED: State.REFUSED, ReadFailure.UNREADABLE: State.UNREADABLE}
 
 
 @dataclass(frozen=True, kw_only=True)

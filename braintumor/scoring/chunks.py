@@ -29,9 +29,7 @@ MAX_CHUNKS = 1_000
 """Largest number of chunks in a run. Airflow maps at most 1,024 tasks. The next run scores the other scans."""
 
 
-def plan_chunks(
-    engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE, max_chunks: int = MAX_CHUNKS
-) -> list[int]:
+def plan_chunks(engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE) -> list[int]:
     """Divide the run's pending scans into chunks, and return the chunk numbers in ascending order.
 
     The first call makes the plan, and a retry returns the same numbers. The plan has the pending scans that this run
@@ -43,7 +41,7 @@ def plan_chunks(
             {"run": run.scoring_run_id},
         )
         if not is_planned:
-            _divide(connection, run, chunk_size=chunk_size, limit=chunk_size * max_chunks)
+            _divide(connection, run, chunk_size=chunk_size, limit=chunk_size * MAX_CHUNKS)
             connection.execute(
                 text("update scoring_run set planned_at = now() where scoring_run_id = :run"),
                 {"run": run.scoring_run_id},
@@ -96,10 +94,7 @@ def process_chunks(
 
 def _divide(connection: Connection, run: ScoringRun, *, chunk_size: int, limit: int) -> None:
     values = {"run": run.scoring_run_id, "chunk_size": chunk_size, "limit": limit}
-    connection.execute(
-        statement("scoring/plan_chunks"),
-        values,
-    )
+    connection.execute(statement("scoring/plan_chunks"), values)
     connection.execute(
         text("""
         insert into scoring_chunk (scoring_run_id, chunk_number, count_scan)

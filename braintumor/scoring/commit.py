@@ -20,10 +20,7 @@ from braintumor.scoring.outcomes import (
     ScoredOutcome,
     SupersededOutcome,
 )
-from braintumor.scoring.predictions import (
-    same_prediction_values,
-    write_predictions,
-)
+from braintumor.scoring.predictions import same_prediction_values, write_predictions
 
 
 def commit_outcomes(

@@ -37,11 +37,11 @@ class Discovery:
         count_seen: all objects under the prefixes.
         count_new: objects to score whose key is new.
         count_changed: objects to score whose key is known and whose etag is new.
-        count_unsupported: new objects that the run ignores. Either a program created the file for its own use,
-            or the key is unusable.
+        count_unsupported: new objects that the run ignores.
         count_retried: known objects to score now. Their scans are pending, or S3 refused them, or they were superseded
             and are listed again.
-        count_unusable_key: objects that the run ignores, because Postgres cannot store their key.
+        count_unusable_key: objects with a key that Postgres cannot store. Every run ignores them. The new ones are also
+            in ``count_unsupported``.
     """
 
     count_seen: int
@@ -56,7 +56,7 @@ class Discovery:
         return (
             f"{self.count_seen} objects seen: {self.count_new} new, {self.count_changed} changed, "
             f"{self.count_unsupported} ignored, {self.count_retried} retried"
-            + (f"; {unusable} ignored because Postgres cannot store their keys: rename them" if unusable else "")
+            + (f". Postgres cannot store the keys of {unusable} objects: rename them" if unusable else "")
         )
 
 
@@ -186,8 +186,7 @@ def _add_new(connection: Connection, run: ScoringRun) -> None:
 def _reopen(connection: Connection, run: ScoringRun) -> None:
     """Set listed scans back to pending if they were superseded, or if S3 refused their object."""
     connection.execute(
-        statement("scoring/discover_reopen"),
-        {"run": run.scoring_run_id, "refused": RejectionReason.ACCESS_DENIED},
+        statement("scoring/discover_reopen"), {"run": run.scoring_run_id, "refused": RejectionReason.ACCESS_DENIED}
     )
 
 
@@ -219,7 +218,4 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
         from seen"""),
         values,
     )
-    connection.execute(
-        statement("scoring/discover_record_counts"),
-        values,
-    )
+    connection.execute(statement("scoring/discover_record_counts"), values)

@@ -62,8 +62,7 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
     """
     with transaction(engine) as connection:
         chunk = connection.execute(
-            statement("scoring/claim_chunk"),
-            {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS},
+            statement("scoring/claim_chunk"), {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS}
         ).one_or_none()
         if chunk is None:
             return None
@@ -147,7 +146,8 @@ def release(engine: Engine, held: Claim) -> None:
 def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
     """Add 1 to the isolated attempts of ``scan``, which the ``with`` block then processes alone.
 
-    If the block raises a usual exception, the 1 is subtracted again. After a crash or a timeout of the task it stays.
+    If the block raises one of ``NORMAL_FAILURES``, the 1 is taken away again. If the process crashes or the task times
+    out, the attempt stays counted.
     """
     _count_isolated(engine, held, scan, 1)
     try:

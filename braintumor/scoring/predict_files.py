@@ -37,11 +37,7 @@ class FileResult:
     def to_values(self) -> dict[str, Any]:
         """Return the result as plain values, as ``braintumor predict --json`` prints them."""
         if isinstance(self.result, Rejection):
-            return {
-                "path": as_utf8(self.path),
-                "rejected": self.result.reason.value,
-                "detail": self.result.detail,
-            }
+            return {"path": as_utf8(self.path), "rejected": self.result.reason.value, "detail": self.result.detail}
         return {
             "path": as_utf8(self.path),
             "predicted_class": self.result.predicted_class.value,

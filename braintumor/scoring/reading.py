@@ -34,7 +34,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ScanObject:
-    """Identify one version of a scan's object. Logs name the scan by its ID, because a key can identify a patient."""
+    """Identify a scan by its ID, and the scan's file in S3 by key and etag.
+
+    Logs show only the ID, because a key can name a patient.
+    """
 
     scan_id: int
     location: S3Uri = field(repr=False)

@@ -69,6 +69,5 @@ def requeue(engine: Engine, reason: RejectionReason, *, actor: str, since: datet
     """
     with transaction(engine) as connection:
         return connection.execute(
-            statement("scoring/requeue"),
-            {"reason": reason, "actor": actor, "since": since},
+            statement("scoring/requeue"), {"reason": reason, "actor": actor, "since": since}
         ).rowcount

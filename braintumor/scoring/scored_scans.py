@@ -16,8 +16,7 @@ def newest_scored(engine: Engine, model: ModelVersion, *, limit: int) -> list[Sc
     """Return at most ``limit`` scans that ``model`` scored, the most recently processed first."""
     with transaction(engine) as connection:
         rows = connection.execute(
-            statement("scoring/newest_scored"),
-            {"model": model.model_version_id, "limit": limit},
+            statement("scoring/newest_scored"), {"model": model.model_version_id, "limit": limit}
         ).all()
     return [ScanObject.of_row(row) for row in rows]
 
@@ -33,6 +32,6 @@ def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[ScanObject]:
 
 
 def is_anything_scored(engine: Engine) -> bool:
-    """Check that at least one scan has been scored."""
+    """Return whether at least one scan has been scored."""
     with transaction(engine) as connection:
         return bool(connection.scalar(text("select exists (select from scan where state = 'scored')")))

@@ -12,11 +12,6 @@ from PIL import Image
 from braintumor.errors import EvaluationError
 
 
-def encode_map(activation_map: NDArray[np.floating]) -> bytes:
-    """Return the bytes that the database stores for a square map (h, h)."""
-    return activation_map.astype("<f2").tobytes()
-
-
 def decode_map(stored: bytes | memoryview) -> NDArray[np.float16]:
     """Return the map float16 (h, h) from the bytes that the database stores."""
     values = np.frombuffer(stored, dtype="<f2").astype(np.float16)

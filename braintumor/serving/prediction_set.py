@@ -63,6 +63,6 @@ class SetThresholds:
         return inside
 
     def sets(self, probability: NDArray[np.floating]) -> list[tuple[TumorClass, ...]]:
-        """Return the set of each frame, with its classes in the order of ``CLASSES``. As for ``contains``."""
+        """Return the sets that ``contains`` computes, each as a tuple of its classes in the order of ``CLASSES``."""
         inside = self.contains(probability).tolist()
         return [tuple(label for label, holds in zip(CLASSES, row, strict=True) if holds) for row in inside]

@@ -88,9 +88,9 @@ class Classifier:
         self._baseline = by_cell - by_cell.mean(axis=(0, 1))
 
     def serving_model(self, temperature: float) -> KerasModel:
-        """Return the whole graph as a Keras model.
+        """Return a Keras model from frames (B, S, S, 3), uint8, to probability, activation map and embedding.
 
-        Its probability is ``softmax(mean(activation_map) / temperature)``.
+        The probability is ``softmax(mean(activation_map) / temperature)``.
         """
         import keras
 

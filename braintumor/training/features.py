@@ -101,16 +101,23 @@ def through_openvino(embedder: KerasModel) -> Embed:
         return OpenVinoBackend(Path(scratch) / GRAPH).run
 
 
+def to_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return values as float16. Values beyond its range become its largest or smallest number, not infinity."""
+    largest = float(np.finfo(np.float16).max)
+    return np.clip(values, -largest, largest).astype(np.float16)
+
+
 def as_served(backend: OpenVinoBackend, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
     """Return the embeddings (N, d) that the exported graph computes for ``frames``.
 
-    On a CPU, OpenVINO has computed ``features`` too. If their first 8 rows agree with the graph, they are returned. On
-    a GPU, Keras has computed ``features``, so the graph computes the embeddings again.
+    The graph first computes the embeddings of 8 frames. If they agree with ``features``, the function returns
+    ``features``, because OpenVINO has computed both. Otherwise (on a GPU, Keras has computed ``features``) the graph
+    computes the embeddings of all frames.
 
     Args:
         backend: runs the exported graph.
         frames: uint8 (N, S, S, 3).
-        features: pooled features (N, d) of the frames.
+        features: pooled features (N, d) that the training computed for the frames.
     """
     probe = backend.run(frames[:_PROBES])["embedding"]
     if cosine_distance(probe, features[:_PROBES]).max() <= _ROUNDING:

@@ -31,12 +31,7 @@ _RECORDED = ("braintumor", "keras", "tensorflow-cpu", "tensorflow", "openvino", 
 
 
 def retrain(
-    settings: Settings,
-    recipe: Recipe,
-    *,
-    snapshot_id: str,
-    run_key: str,
-    overrides: Mapping[str, Any] | None = None,
+    settings: Settings, recipe: Recipe, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any] | None = None
 ) -> ModelVersion:
     """Train ``recipe`` on a snapshot, and return the registered model.
 

@@ -19,13 +19,12 @@ from braintumor.errors import RecipeError, TrainingError
 from braintumor.training.augmentation import augmented_views
 from braintumor.training.backbones import KerasModel
 from braintumor.training.classifier import Classifier
-from braintumor.training.features import fastest_embed
+from braintumor.training.features import fastest_embed, to_float16
 from braintumor.training.recipe import FineTuning, Recipe
 
 _log = logging.getLogger(__name__)
 _PART = 64
 """Frames whose outputs are in memory at a time."""
-_LARGEST = float(np.finfo(np.float16).max)
 
 Cached = NDArray[np.float16]
 
@@ -96,7 +95,7 @@ class LowerLayers:
                 np.lib.format.write_array_header_2_0(stream, header)
                 for start in range(0, len(frames), _PART):
                     (part,) = embed(np.ascontiguousarray(frames[start : start + _PART])).values()
-                    stream.write(np.clip(part, -_LARGEST, _LARGEST).astype("<f2").tobytes())
+                    stream.write(to_float16(part).astype("<f2").tobytes())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -52,7 +52,7 @@ class AuditAnswers:
 
     @classmethod
     def load(cls, connection: Connection, model: ModelVersion) -> Self:
-        """Load the answers. Frames in conflict, and findings that are no class, are left out."""
+        """Load the answers of reviewers about frames that ``model`` predicted, except conflicts and other findings."""
         rows = connection.execute(statement("registry/audit_answers"), {"model": model.model_version_id}).all()
         columns = [f"probability_{label.value}" for label in CLASSES]
         return cls(

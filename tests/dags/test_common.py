@@ -68,13 +68,7 @@ def test_form_overrides_reach_the_command_unchanged(dag_runner: DagRunner) -> No
         """,
     )
     assert done.stdout.splitlines()[-1] == str(
-        {
-            "batch_size": 64,
-            "dropout": 0.25,
-            "augmentation": {"zoom": 1e-05},
-            "fine_tuning": False,
-            "epochs": 3,
-        }
+        {"batch_size": 64, "dropout": 0.25, "augmentation": {"zoom": 1e-05}, "fine_tuning": False, "epochs": 3}
     ), done.stderr
 
 

@@ -127,9 +127,7 @@ def test_preview_precedes_approval_which_is_recorded(dags: dict[str, Any]) -> No
     assert "approve" in after["record_approval"]
 
 
-def test_rescore_form_requires_reason_and_defaults_to_champion(
-    dags: dict[str, Any],
-) -> None:
+def test_rescore_form_requires_reason_and_defaults_to_champion(dags: dict[str, Any]) -> None:
     dag = dags["rescore_history"]
     assert all(param["title"] and param["description"] for param in dag["params"].values())
     sections = [param["section"] for param in dag["params"].values()]

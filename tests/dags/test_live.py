@@ -26,10 +26,7 @@ from tests.sql import change, rows
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
 
 _PAGES = ("report.html", "model_card.md")
-_PATHS = (
-    *(f"runs/x/{page}.html" for page in ("flip_preview", "rescore", "comparison", "morning")),
-    "snapshots/x.html",
-)
+_PATHS = (*(f"runs/x/{page}.html" for page in ("flip_preview", "rescore", "comparison", "morning")), "snapshots/x.html")
 
 
 @pytest.fixture(scope="module")

@@ -17,20 +17,7 @@ from tests.dags.conftest import PROJECT, DagRunner, in_airflow
 from tests.documents import blocks
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, rows
-from tests.webhook import Webhook, webhook
-
-_WEBHOOK = """
-[[notifier]]
-class = "airflow.providers.http.notifications.HttpNotifier"
-[notifier.arguments]
-http_conn_id = "webhook"
-[notifier.arguments.json]
-event = "{{ event }}"
-subject = "{{ subject }}"
-text = "{{ message }}"
-link = "{{ link }}"
-run = "{{ dag_run.run_id }}"
-"""
+from tests.webhook import WEBHOOK, Webhook, webhook
 
 _CONTEXT = """
 import time
@@ -61,7 +48,7 @@ def hook() -> Iterator[Webhook]:
         yield running
 
 
-def environment(hook: Webhook, tmp_path: Path, text: str = _WEBHOOK) -> dict[str, str]:
+def environment(hook: Webhook, tmp_path: Path, text: str = WEBHOOK) -> dict[str, str]:
     """Return the environment with a file of notifiers."""
     file = tmp_path / "notifiers.toml"
     file.write_text(text)
@@ -126,9 +113,9 @@ notifications.promoted(context(try_number=2, max_tries=2), old, is_new=False)
 
 
 def test_failing_notifier_stops_neither_others_nor_task(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
-    broken = _WEBHOOK.replace('"webhook"', '"{}"')
+    broken = WEBHOOK.replace('"webhook"', '"{}"')
     missing = '[[notifier]]\nclass = "airflow.providers.nowhere.Notifier"\n'
-    text = "\n".join([missing, *(broken.replace("{}", name) for name in ("unknown", "refuses", "hangs")), _WEBHOOK])
+    text = "\n".join([missing, *(broken.replace("{}", name) for name in ("unknown", "refuses", "hangs")), WEBHOOK])
     code = (
         _CONTEXT
         + """
@@ -163,7 +150,7 @@ def test_unset_variable_is_logged_and_sends_nothing(dag_runner: DagRunner) -> No
 
 
 def test_notifier_receives_only_its_events(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
-    text = _WEBHOOK.replace("[notifier.arguments]", 'events = ["late"]\n[notifier.arguments]', 1)
+    text = WEBHOOK.replace("[notifier.arguments]", 'events = ["late"]\n[notifier.arguments]', 1)
     done = in_airflow(
         dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
     )
@@ -304,12 +291,7 @@ def test_waiting_or_ended_retrain_is_not_late(
     ObjectStore.connect(settings).write(run_page(settings, "waits", FLIP_PREVIEW), b"page")
     given = {**environment(hook, tmp_path), **settings.to_environment()}
     waits = callback_run("waits")
-    asked = [
-        waits,
-        callback_run("previews"),
-        callback_run("trains"),
-        callback_run("trains", state="failed"),
-    ]
+    asked = [waits, callback_run("previews"), callback_run("trains"), callback_run("trains", state="failed")]
     assert late(dag_runner, hook, asked, given) == ["previews", "trains"]
     without_approval = callback_run("waits", policy="auto")
     assert late(dag_runner, hook, [without_approval], given) == ["waits"]
@@ -349,7 +331,7 @@ def test_rollback_dag_succeeds_although_a_notifier_fails(
     add_model(settings, "b")
     promote(settings, "b")
     before = champions(settings)
-    text = _WEBHOOK.replace('"webhook"', '"unknown"') + _WEBHOOK
+    text = WEBHOOK.replace('"webhook"', '"unknown"') + WEBHOOK
     runner = DagRunner({**dag_runner.environment, **environment(hook, tmp_path, text)})
     assert runner.run("roll_back", settings, reason="calls tumors normal", withdraw=True) == "success"
     assert champions(settings) != before == ["b"]

@@ -133,7 +133,8 @@ def test_nothing_stored_or_printed_names_a_patient(
 ) -> None:
     said = uploaded(empty_settings, folder, "--patients", str(table)) + printed(empty_settings, "dataset", "snapshot")
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
-    stored = store.read(prefix / TABLE).decode()
+    (uri,) = (S3Uri(bucket=e.bucket, key=e.key) for e in store.list(prefix) if e.key.endswith(TABLE))
+    stored = store.read(uri).decode()
     assert "Doe" not in stored + said and len(json.loads(stored)["patients"]) == 45
     pseudonyms = set(json.loads(stored)["patients"].values())
     for name in ("snapshot", "snapshot_image"):
@@ -142,7 +143,8 @@ def test_nothing_stored_or_printed_names_a_patient(
     written(table, "path,patient", [["glioma/none.png", "Doe^Jane"]])
     done = invoke(empty_settings, "dataset", "upload", str(folder), str(prefix), "--patients", str(table))
     assert isinstance(done.exception, DatasetError) and "Doe" not in str(done.exception)
-    assert json.loads(store.read(prefix / TABLE))["patients"] == json.loads(stored)["patients"]
+    assert [e.key for e in store.list(prefix) if e.key.endswith(TABLE)] == [uri.key]
+    assert store.read(uri).decode() == stored
 
 
 def test_validate_reports_the_share_with_a_patient(empty_settings: Settings, folder: Path, table: Path) -> None:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from sqlalchemy import Engine, text
 
 from braintumor.config.settings import Settings
@@ -13,13 +11,6 @@ from braintumor.db.migrations import migrate
 from tests.conftest import printed
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
-
-
-@pytest.fixture
-def engine(empty_settings: Settings) -> Iterator[Engine]:
-    made = database.connect(empty_settings)
-    yield made
-    made.dispose()
 
 
 def undescribed(page: str) -> list[str]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,21 +12,6 @@ from braintumor.errors import MigrationError
 from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.run import load_run
 from tests.images import png
-
-
-@pytest.fixture
-def engine(empty_settings: Settings) -> Iterator[Engine]:
-    made = database.connect(empty_settings)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy = tmp_path / "sql"
-    shutil.copytree(migrations.sql_folder(), copy)
-    monkeypatch.setattr(migrations, "sql_folder", lambda: copy)
-    return copy
 
 
 def test_all_migrations_are_applied_once_to_an_empty_database(engine: Engine) -> None:

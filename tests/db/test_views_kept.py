@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
-from braintumor.db import database, migrations
+from braintumor.db import migrations
 from braintumor.db.views import statements
 from braintumor.errors import DatabaseError, MigrationError
 from devstack.stack import Stack
@@ -29,21 +28,6 @@ OIDS = """
 STRONG = """
     select distinct relname::text, mode from pg_locks join pg_class on pg_class.oid = relation
     where pid = pg_backend_pid() and relnamespace = 'braintumor'::regnamespace and mode <> 'AccessShareLock'"""
-
-
-@pytest.fixture
-def engine(empty_settings: Settings) -> Iterator[Engine]:
-    made = database.connect(empty_settings)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy = tmp_path / "sql"
-    shutil.copytree(migrations.sql_folder(), copy)
-    monkeypatch.setattr(migrations, "sql_folder", lambda: copy)
-    return copy
 
 
 @pytest.fixture

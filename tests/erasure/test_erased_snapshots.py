@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
-from braintumor.dataset.images.patient_table import (
-    TABLE,
-    PatientTable,
-    load_patient_table,
-    store_patient_table,
-)
+from braintumor.dataset.images.patient_table import TABLE, PatientTable, load_patient_table, store_patient_table
 from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.slice import write_dataset
-from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from devstack.stack import Stack
 from tests.erasure.erased_files import as_eraser, as_png, changed, found_in_database, pydicom_of
 from tests.sql import rows
@@ -59,7 +57,9 @@ def test_erased_person_is_excluded_from_later_snapshots(
     assert not [item for item in snapshot_of(scored).excluded if "erased" in item.reason]
 
 
-def test_image_of_a_patient_in_the_table_is_erased(stack: Stack, scored: Settings, tmp_path: Path) -> None:
+def test_image_of_a_patient_in_the_table_is_erased(
+    stack: Stack, scored: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset, store = S3Uri.parse(scored.require("dataset_uri")), ObjectStore.connect(scored)
     write_dataset(tmp_path / "labeled", per_class=30, seed=5)  # the erasure deletes an image in every snapshot
     upload(store, labeled_files(tmp_path / "labeled"), dataset)
@@ -69,12 +69,22 @@ def test_image_of_a_patient_in_the_table_is_erased(stack: Stack, scored: Setting
     key = scored.require("pseudonym_key").encode()
     table = PatientTable(key=key, patients={anns: ann, other: "0" * 32})
     store_patient_table(store, dataset, table, replaces=False)
+    listed: list[S3Uri] = []
+    real = ObjectStore.list
+
+    def count(self: ObjectStore, prefix: S3Uri) -> Iterator[ObjectEntry]:
+        listed.append(prefix)
+        return real(self, prefix)
+
+    monkeypatch.setattr(ObjectStore, "list", count)
     before = {image.image_sha256 for image in snapshot_of(scored).images}
-    assert {anns, other} <= before
+    assert {anns, other} <= before and listed.count(dataset) == 1
+    listed.clear()
     done = as_eraser(stack, scored, ann)
-    assert str(dataset / TABLE) in done.removed
+    assert listed.count(dataset) == 1
+    assert len([uri for uri in done.removed if uri.endswith(TABLE)]) == 1
     assert f"{dataset}glioma/{first.name}" in done.object_uris
-    left = load_patient_table(store, dataset, key.decode())
+    left = load_patient_table(store, store.list(dataset), key.decode(), where=str(dataset))
     assert left is not None and left.patients == {other: "0" * 32}
     assert rows(scored, "select count(*) from snapshot_image where image_sha256 = :one", one=anns) == [(0,)]
     store_patient_table(store, dataset, table, replaces=False)  # the hospital uploads it again, with another file

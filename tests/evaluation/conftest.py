@@ -112,10 +112,7 @@ def samples() -> list[Sample]:
 
 @pytest.fixture(scope="session")
 def report(
-    good: Evaluation,
-    history: dict[str, list[float]],
-    predictions: tuple[np.ndarray, np.ndarray],
-    samples: list[Sample],
+    good: Evaluation, history: dict[str, list[float]], predictions: tuple[np.ndarray, np.ndarray], samples: list[Sample]
 ) -> ModelReport:
     """A candidate with all possible report contents."""
     labels, chances = predictions
@@ -163,12 +160,7 @@ def report(
         ),
         artifact_sha256s={"model.xml": "ab" * 32, "model.bin": "cd" * 32},
         plots=ModelPlots.draw(
-            history=history,
-            test=good,
-            labels=labels,
-            probabilities=chances,
-            samples=samples,
-            worst_errors=samples[-1:],
+            history=history, test=good, labels=labels, probabilities=chances, samples=samples, worst_errors=samples[-1:]
         ),
         tables=(ReportTable(title="Slices", note="Small ones left out.", columns=("slice",), rows=(("gray",),)),),
     )

@@ -138,9 +138,7 @@ def test_no_patient_is_in_two_splits(dataset: Settings) -> None:
     assert len(whole) > 60 and all(first is second for first, second in whole)
 
 
-def test_few_patient_identifiers_are_counted_without_empty_rows(
-    settings: Settings,
-) -> None:
+def test_few_patient_identifiers_are_counted_without_empty_rows(settings: Settings) -> None:
     snapshot = snapshot_of(settings)  # 120 phantoms, of which 4 are DICOM and none of these in test
     assert snapshot.identified == PatientIds(count_image=120, count_identified=4, count_patient=4)
     for text in report_and_card(settings, snapshot):
@@ -149,9 +147,7 @@ def test_few_patient_identifiers_are_counted_without_empty_rows(
         assert "not given" not in text and "field_strength" not in text
 
 
-def test_an_old_snapshot_gets_identifier_counts_when_retaken(
-    settings: Settings,
-) -> None:
+def test_an_old_snapshot_gets_identifier_counts_when_retaken(settings: Settings) -> None:
     change(settings, "update snapshot set count_identified = null, count_patient_identified = null")
     engine = database.connect(settings)
     ((snapshot_id,),) = rows(settings, "select snapshot_id from snapshot")

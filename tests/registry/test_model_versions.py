@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +17,6 @@ from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.artifact import Manifest
 from tests.faulty_s3 import faulty_s3
 from tests.sql import rows
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    made = database.connect(settings)
-    yield made
-    made.dispose()
 
 
 @pytest.fixture

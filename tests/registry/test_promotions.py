@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -23,13 +23,6 @@ from braintumor.serving.prediction import ReviewReason
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, rows
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    made = database.connect(settings)
-    yield made
-    made.dispose()
 
 
 @pytest.fixture

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
-from braintumor.db import database
 from braintumor.errors import PromotionError
 from braintumor.registry import model_versions, promotions
 from braintumor.registry.reference_model import find_reference, name_reference
 from tests.models import add_model
 from tests.sql import change, rows
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    made = database.connect(settings)
-    yield made
-    made.dispose()
 
 
 def name(engine: Engine, model_name: str) -> bool:

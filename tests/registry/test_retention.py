@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
-from braintumor.db import database
 from braintumor.errors import ModelIntegrityError, PromotionError
 from braintumor.registry import model_versions, promotions, retention
 from braintumor.s3 import ObjectStore, S3Uri
@@ -16,13 +15,6 @@ from braintumor.scoring.job import run_scoring_job
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, let_answer, rows
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    made = database.connect(settings)
-    yield made
-    made.dispose()
 
 
 @pytest.fixture

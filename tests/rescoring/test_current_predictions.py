@@ -7,12 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from braintumor.config.settings import Settings
-from braintumor.errors import (
-    DatabaseError,
-    ModelIntegrityError,
-    NoChampionError,
-    RescoreError,
-)
+from braintumor.errors import DatabaseError, ModelIntegrityError, NoChampionError, RescoreError
 from braintumor.rescoring.job import rescore
 from braintumor.rescoring.request import RescoreRequest
 from braintumor.scoring.job import run_scoring_job

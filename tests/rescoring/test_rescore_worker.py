@@ -14,11 +14,7 @@ import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.db import database
-from braintumor.errors import (
-    ObjectStoreUnreachableError,
-    ScoringRunError,
-    UnbalancedRunError,
-)
+from braintumor.errors import ObjectStoreUnreachableError, ScoringRunError, UnbalancedRunError
 from braintumor.rescoring import worker
 from braintumor.rescoring.job import Rescore
 from braintumor.rescoring.request import RescoreRequest, open_rescore_run

@@ -59,7 +59,8 @@ def test_objects_with_unstorable_keys_are_ignored(
     balance = run_scoring_job(settings, run_key="first", progress=lines.append)
     assert (balance.count_seen, balance.count_scored, balance.count_ignored) == (2 + len(names), 2, len(names))
     assert balance.is_balanced
-    assert f"{len(names)} ignored because Postgres cannot store their keys" in lines[1]
+    n = len(names)
+    assert f"{n} ignored, 0 retried. Postgres cannot store the keys of {n} objects: rename them" in lines[1]
     assert f"{len(names)} unusable keys" in lines[-1]
     stored = {key for (key,) in rows(settings, "select key from scan_location join scan using (scan_id) "
                                      "where state = 'ignored'")}  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
 from itertools import count
@@ -17,7 +17,6 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
-from braintumor.db import database
 from braintumor.evaluation.gate.artifact_checks import verify_model
 from braintumor.labels import CLASSES
 from braintumor.preview.shadow import score_in_shadow
@@ -35,13 +34,6 @@ from tests.models import add_model, of_before, promote
 from tests.sql import rows
 
 Put = Callable[[str, bytes], None]
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    made = database.connect(settings)
-    yield made
-    made.dispose()
 
 
 def noise() -> bytes:

@@ -13,14 +13,7 @@ from pathlib import Path
 import pytest
 
 from braintumor.config.settings import Settings
-from tests.runs import (
-    assert_each_scan_scored_once,
-    assert_no_partial_scans,
-    end,
-    expire_leases,
-    put_scans,
-    start_run,
-)
+from tests.runs import assert_each_scan_scored_once, assert_no_partial_scans, end, expire_leases, put_scans, start_run
 from tests.sql import rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]

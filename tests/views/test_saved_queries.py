@@ -63,10 +63,7 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
         ("finding", "glioma", "new", 0.8, 0.6, 0.9, None, None, None, 25, None, None, 1.5),
     ],
     "missed-tumors": [(7, 0, "new", 0.98, "glioma", "audit", True)],
-    "model-history": [
-        ("promote", "old", "eve", "the first", True),
-        ("promote", "new", "eve", "the first", True),
-    ],
+    "model-history": [("promote", "old", "eve", "the first", True), ("promote", "new", "eve", "the first", True)],
     "model-disagreement": [
         (2, 0, "new", "meningioma", "old", "normal"),
         (3, 0, "new", "pituitary", "old", "meningioma"),

@@ -1,30 +1,32 @@
 """Read a hospital's table of patients, and store it next to the labeled images under keyed pseudonyms.
 
 JPEG and PNG files name no patient. A hospital's table has one row per image, with the image's path or sha256 and its
-patient. The upload stores the table as the hidden object ``.patients.json``. This object has the sha256 of each file
-and the pseudonym of its patient. So the stored table stays valid when files are moved, added or uploaded again.
+patient. Each upload stores its new rows in a hidden object of its own, so uploads at the same time keep each other's
+rows. The object has the sha256 of each file and the pseudonym of its patient. So it stays valid when files are moved,
+added or uploaded again.
 """
 
 from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from braintumor.dataset.images.labeled_image import LabeledImage, pseudonymize
 from braintumor.dataset.images.patient_ids import PATIENT
-from braintumor.errors import DatasetError, ObjectMissingError
+from braintumor.errors import DatasetError
 from braintumor.imaging.pseudonym import key_mark, pseudonym
-from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 
 TABLE = ".patients.json"
-"""Name of the stored table. Hidden files are never read as images."""
+"""End of the name of each stored table. The name begins with a dot, because hidden files are never read as images."""
 COLUMN = "patient"
 """Default name of the column with the patient."""
 _SHOWN = 10
@@ -134,34 +136,28 @@ def read_patient_table(
     return PatientTable(key=key, patients={image: next(iter(patients)) for image, patients in by_image.items()})
 
 
-def load_patient_table(store: ObjectStore, source: S3Uri, key: str | None) -> PatientTable | None:
-    """Return the stored patients of all images below an S3 prefix, or ``None`` if no table is stored there.
+def load_patient_table(
+    store: ObjectStore, entries: Iterable[ObjectEntry], key: str | None, *, where: str
+) -> PatientTable | None:
+    """Return the stored patients of all images of a listing, or ``None`` if the listing has no table.
 
-    Folders below the prefix can have tables of their own. The function merges all tables.
+    Each upload stores a table, and folders below the prefix have tables of their own. The function merges all tables.
 
     Args:
         store: the object store.
-        source: the S3 prefix of the dataset.
+        entries: the listing of the dataset's S3 prefix.
         key: secret key of the pseudonyms. ``None`` if the settings have none.
+        where: the S3 prefix, for error messages.
 
     Raises:
         DatasetError: a table is invalid, or its pseudonyms have another key. Or an image has two patients.
     """
-    uris = stored_tables(store, source)
-    if not uris:
-        return None
-    tables = [_read(store, uri, key.encode() if key else None) for uri in uris]
-    return reduce(partial(merge, where=str(source)), tables)
-
-
-def stored_tables(store: ObjectStore, source: S3Uri) -> list[S3Uri]:
-    """Return the addresses of the stored tables below an S3 prefix."""
-    entries = store.list(source)
-    return [S3Uri(bucket=e.bucket, key=e.key) for e in entries if e.key.rpartition("/")[2] == TABLE]
+    tables = _stored_tables(store, entries, key.encode() if key else None).values()
+    return reduce(partial(_merge, where=where), tables) if tables else None
 
 
 def store_patient_table(store: ObjectStore, prefix: S3Uri, table: PatientTable, *, replaces: bool) -> PatientTable:
-    """Add a table of patients to the stored one, write it, and return it.
+    """Store the new rows of an upload's table in an object of their own, and return all rows of the prefix.
 
     Args:
         store: the object store.
@@ -170,39 +166,54 @@ def store_patient_table(store: ObjectStore, prefix: S3Uri, table: PatientTable, 
         replaces: whether ``table`` replaces stored patients that differ. Otherwise a difference is an error.
 
     Raises:
-        DatasetError: the stored table is invalid, or its pseudonyms have another key. Or the stored table names another
+        DatasetError: a stored table is invalid, or its pseudonyms have another key. Or a stored table names another
             patient for an image, and ``replaces`` is false.
     """
-    uri = prefix / TABLE
-    try:
-        stored = _read(store, uri, table.key)
-    except ObjectMissingError:
-        stored = replace(table, patients={})
-    table = merge(stored, table, where=str(prefix), replaces=replaces)
-    write_patient_table(store, uri, table)
-    return table
+    stored = _stored_tables(store, store.list(prefix / "."), table.key)
+    kept = stored
+    if replaces:
+        kept = {uri: _select(one, lambda i, p: table.patients.get(i, p) == p) for uri, one in stored.items()}
+    known = reduce(partial(_merge, where=str(prefix)), kept.values(), replace(table, patients={}))
+    merged = _merge(known, table, where=str(prefix))
+    added = _select(table, lambda i, _: i not in known.patients)
+    if added.patients:
+        _write(store, prefix / f".{token_hex(8)}{TABLE}", added)
+    _rewrite(store, stored, kept)
+    return merged
 
 
-def write_patient_table(store: ObjectStore, uri: S3Uri, table: PatientTable) -> None:
-    """Write a table of patients to S3."""
-    stored = _Stored(key_mark=key_mark(table.key), patients=dict(sorted(table.patients.items())))
-    store.write(uri, stored.model_dump_json(indent=0).encode(), content_type="application/json")
-
-
-def merge(stored: PatientTable, added: PatientTable, *, where: str, replaces: bool = False) -> PatientTable:
-    """Return the patients of both tables.
+def without_patient(
+    store: ObjectStore, entries: Iterable[ObjectEntry], key: bytes, *, patient: str, images: set[str]
+) -> list[str]:
+    """Delete one patient from the stored tables of a listing, and return the addresses of the changed tables.
 
     Args:
-        stored: a table.
-        added: another table with the same key.
-        where: the S3 prefix of the tables, for the error message.
-        replaces: whether ``added`` decides where the tables differ. Otherwise a difference is an error.
+        store: the object store.
+        entries: the listing of the dataset's S3 prefix.
+        key: secret key of the pseudonyms.
+        patient: pseudonym of the patient.
+        images: sha256 of other images to delete from the tables.
+    """
+    stored = _stored_tables(store, entries, key)
+    kept = {uri: _select(table, lambda i, p: p != patient and i not in images) for uri, table in stored.items()}
+    return _rewrite(store, stored, kept)
+
+
+def _stored_tables(store: ObjectStore, entries: Iterable[ObjectEntry], key: bytes | None) -> dict[S3Uri, PatientTable]:
+    """Return the tables of a listing by their address."""
+    names = ((entry, entry.key.rpartition("/")[2]) for entry in entries)
+    uris = [S3Uri(bucket=e.bucket, key=e.key) for e, name in names if name.startswith(".") and name.endswith(TABLE)]
+    return {uri: _read(store, uri, key) for uri in uris}
+
+
+def _merge(stored: PatientTable, added: PatientTable, *, where: str) -> PatientTable:
+    """Return the patients of two tables with the same key.
 
     Raises:
-        DatasetError: an image has different patients in the tables, and ``replaces`` is false.
+        DatasetError: an image has different patients in the tables.
     """
     count = sum(stored.patients.get(image, patient) != patient for image, patient in added.patients.items())
-    if count and not replaces:
+    if count:
         raise DatasetError(
             f"{count} images have another patient in the table that is stored in {where}. One image has one patient. "
             "Correct the new table, or upload it with --replace-patients if the stored one is wrong."
@@ -210,24 +221,24 @@ def merge(stored: PatientTable, added: PatientTable, *, where: str, replaces: bo
     return replace(stored, patients={**stored.patients, **added.patients})
 
 
-def without_patient(store: ObjectStore, source: S3Uri, key: bytes, *, patient: str, images: set[str]) -> list[str]:
-    """Delete one patient from the stored tables below an S3 prefix, and return the addresses of the changed tables.
+def _select(table: PatientTable, keeps: Callable[[str, str], bool]) -> PatientTable:
+    """Return the rows of a table for which ``keeps(image_sha256, patient)`` is true."""
+    return replace(
+        table, patients={image: patient for image, patient in table.patients.items() if keeps(image, patient)}
+    )
 
-    Args:
-        store: the object store.
-        source: the S3 prefix of the dataset.
-        key: secret key of the pseudonyms.
-        patient: pseudonym of the patient.
-        images: sha256 of other images to delete from the tables.
-    """
-    changed = []
-    for uri in stored_tables(store, source):
-        table = _read(store, uri, key)
-        kept = {i: p for i, p in table.patients.items() if p != patient and i not in images}
-        if len(kept) < len(table.patients):
-            write_patient_table(store, uri, replace(table, patients=kept))
-            changed.append(str(uri))
-    return changed
+
+def _rewrite(store: ObjectStore, stored: Mapping[S3Uri, PatientTable], kept: Mapping[S3Uri, PatientTable]) -> list[str]:
+    """Write the tables of which ``kept`` has fewer rows than ``stored``, and return their addresses."""
+    changed = [uri for uri, table in stored.items() if kept[uri].patients != table.patients]
+    for uri in changed:
+        _write(store, uri, kept[uri])
+    return [str(uri) for uri in changed]
+
+
+def _write(store: ObjectStore, uri: S3Uri, table: PatientTable) -> None:
+    stored = _Stored(key_mark=key_mark(table.key), patients=dict(sorted(table.patients.items())))
+    store.write(uri, stored.model_dump_json(indent=0).encode(), content_type="application/json")
 
 
 def _read(store: ObjectStore, uri: S3Uri, key: bytes | None) -> PatientTable:

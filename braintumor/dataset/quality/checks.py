@@ -269,11 +269,7 @@ def _label_errors(review: LabelReview, check: QualityCheck) -> QualityCheckResul
     found = [candidate.image for candidate in review.candidates]
     if review.skipped:
         return QualityCheckResult(
-            code="label_errors",
-            level=check.level,
-            is_beyond=False,
-            reason=f"not searched: {review.skipped}.",
-            count=0,
+            code="label_errors", level=check.level, is_beyond=False, reason=f"not searched: {review.skipped}.", count=0
         )
     what = "distinct images resemble another class than their label"
     remedy = "A person should check these candidates. A simple model selected them, so many labels may be right."

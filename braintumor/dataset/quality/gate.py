@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
-from braintumor.dataset.label_exclusions import LabelExclusion
 from braintumor.dataset.quality.checks import Quality
 from braintumor.dataset.quality.report import quality_report, shown_images
-from braintumor.dataset.snapshot import Snapshot
 from braintumor.errors import DatasetError
 from braintumor.reports.paths import publish_page
 from braintumor.s3 import ObjectStore, S3Uri
@@ -28,24 +25,9 @@ def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: 
     if not quality.blocking:
         return
     address = models / f"snapshots/refused-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.html"
-    page = current_report(quality, source=source)
+    page = quality_report(quality, source=source)
     publish_page(engine, store, address, page, image_sha256s=shown_images(quality))
     raise DatasetError(refusal(quality, source=source, report=str(address)))
-
-
-def current_report(
-    quality: Quality,
-    *,
-    source: str,
-    snapshot: Snapshot | None = None,
-    exclusions: Sequence[LabelExclusion] = (),
-    count_listed: int = 0,
-) -> str:
-    """Return the HTML report that ``quality_report`` makes from these arguments, with the present time."""
-    created = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    return quality_report(
-        quality, source=source, created=created, snapshot=snapshot, exclusions=exclusions, count_listed=count_listed
-    )
 
 
 def refusal(quality: Quality, *, source: str, report: str | None) -> str:

@@ -2,7 +2,7 @@
 
 The page names each image by the first digits of its sha256, because an address can name a patient.
 
->>> page = quality_report(quality, source="s3://hospital/dataset/", created="2026-11-23 03:00 UTC")
+>>> page = quality_report(quality, source="s3://hospital/dataset/")
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment
 from PIL import Image
 
 from braintumor.dataset.images.labeled_image import LabeledImage
@@ -56,7 +54,6 @@ def quality_report(
     quality: Quality,
     *,
     source: str,
-    created: str,
     snapshot: Snapshot | None = None,
     exclusions: Sequence[LabelExclusion] = (),
     count_listed: int = 0,
@@ -66,7 +63,6 @@ def quality_report(
     Args:
         quality: the results of the checks, with the images.
         source: an S3 prefix or the name of a folder, as display text.
-        created: the time at which the report is made, as display text.
         snapshot: the snapshot of the images. If it is ``None``, the report shows the result of ``first_splits``.
         exclusions: the rows of the exclusion list that exclude an image.
         count_listed: number of all rows of the exclusion list.
@@ -75,12 +71,11 @@ def quality_report(
     if snapshot is not None and snapshot.identified is not None:
         patients = snapshot.identified
     return (
-        _environment()
+        page_environment(Path(__file__).with_name("templates"))
         .get_template("quality.html")
         .render(
             quality=quality,
             source=source,
-            created=created,
             snapshot_id=snapshot.snapshot_id if snapshot else "",
             splits=snapshot.counts() if snapshot else first_splits(quality),
             exclusions=exclusions,
@@ -176,8 +171,3 @@ def _thumbnail(image: LabeledImage, note: str = "") -> Thumbnail:
     stream = io.BytesIO()
     Image.fromarray(image.appearance.pixels).save(stream, "PNG")
     return Thumbnail(png=stream.getvalue(), name=short_name(image.image_sha256), note=note)
-
-
-@cache
-def _environment() -> Environment:
-    return page_environment(Path(__file__).with_name("templates"))

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from braintumor.config.rule_files import RuleFile, Rules, Share, Whole
+from braintumor.config.rule_files import RuleFile, Share, Table, Whole
 from braintumor.errors import QualityRulesError
 
 
@@ -24,7 +24,7 @@ class Level(StrEnum):
     OFF = "off"
 
 
-class QualityCheck(Rules):
+class QualityCheck(Table):
     """The rule of one check. ``bound`` is the largest allowed share, 0 to 1. For ``imbalance`` it is the smallest."""
 
     reason = 'only level = "off" leaves a check out'

@@ -101,7 +101,7 @@ class Grouping:
         }
 
     def identified_classes(self) -> frozenset[TumorClass]:
-        """Return the classes in which the patients of at least ``MINIMUM_IDENTIFIED`` of the images are known."""
+        """Return the classes in which the share of images with a known patient is ``MINIMUM_IDENTIFIED`` or more."""
         members = [member for group in self.groups for member in group if not member.image.reviewed]
         counts = Counter(member.label for member in members)
         known = Counter(member.label for member in members if member.has_patient)

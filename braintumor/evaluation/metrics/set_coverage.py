@@ -54,7 +54,10 @@ def set_coverage(
 
 
 def coverage_of(thresholds: SetThresholds, predictions: Collection[ImagePrediction]) -> tuple[SetCoverage, ...]:
-    """Return the coverage of the sets of one or more predictions for each class, in the order of ``CLASSES``."""
+    """Return how often the prediction sets contain the true class, for each class in the order of ``CLASSES``.
+
+    ``predictions`` has one prediction or more.
+    """
     inside = thresholds.contains(np.array([each.probabilities for each in predictions]))
     labels = np.array([each.label.position for each in predictions])
     return set_coverage(inside, labels, [each.group_key for each in predictions])

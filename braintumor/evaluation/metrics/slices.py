@@ -1,18 +1,15 @@
 """Compute the accuracy of groups of images, for example by format or source.
 
->>> results = slices(pd.DataFrame({"label": labels, "predicted": predicted, "format": formats}))
->>> slices_frame(results)
+>>> slices(pd.DataFrame({"label": labels, "predicted": predicted, "format": formats}))
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from braintumor.errors import EvaluationError
-from braintumor.evaluation.metrics.classification import wilson_interval
 
 MINIMUM_IMAGES = 20
 """Smallest number of images for which a group's accuracy is computed.
@@ -45,16 +42,6 @@ class SliceResult:
         """Return whether the group has ``MINIMUM_IMAGES`` images or more."""
         return self.count >= MINIMUM_IMAGES
 
-    @property
-    def accuracy(self) -> float | None:
-        """Return the share of correct predictions, ``None`` if the group is not assessed."""
-        return self.count_correct / self.count if self.is_assessed else None
-
-    @property
-    def accuracy_interval(self) -> tuple[float, float] | None:
-        """Return the 95% Wilson interval (low, high) of the accuracy, ``None`` if the group is not assessed."""
-        return wilson_interval(self.count_correct, self.count) if self.is_assessed else None
-
 
 def slices(predictions: pd.DataFrame) -> list[SliceResult]:
     """Return the result of each group of images with the same value of an attribute.
@@ -78,16 +65,6 @@ def slices(predictions: pd.DataFrame) -> list[SliceResult]:
     is_correct = predictions["label"] == predictions["predicted"]
     attributes = [str(column) for column in predictions.columns if column not in _PREDICTION]
     return [result for name in attributes for result in _by(name, predictions[name], is_correct)]
-
-
-def slices_frame(results: Iterable[SliceResult]) -> pd.DataFrame:
-    """Return a DataFrame with one row per group. Accuracy and interval are NaN if a group is not assessed."""
-    columns = ["attribute", "value", "count", "count_correct", "accuracy", "accuracy_low", "accuracy_high"]
-    rows = [
-        (r.attribute, r.value, r.count, r.count_correct, r.accuracy, *(r.accuracy_interval or (None, None)))
-        for r in results
-    ]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[4:], "float64"))
 
 
 def _by(attribute: str, values: pd.Series, is_correct: pd.Series) -> list[SliceResult]:

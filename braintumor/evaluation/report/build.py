@@ -21,7 +21,13 @@ from braintumor.evaluation.report.champion_comparison import compare_with_champi
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import ReportTable, reading_table, sets_table, similarity_table
-from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation, load_image_predictions
+from braintumor.evaluation.store import (
+    load_diagnostics,
+    load_distance_bands,
+    load_evaluation,
+    load_image_predictions,
+    newest_verdict,
+)
 from braintumor.labels import TUMORS, TumorClass
 from braintumor.live_accuracy.reading import median_seconds, steps_on_test
 from braintumor.registry.model_versions import ModelVersion, training_of
@@ -57,12 +63,13 @@ def build_model_report(
         bands = load_distance_bands(connection, model, model.snapshot_id)
         predictions = load_image_predictions(connection, model, model.snapshot_id, Split.TEST)
         seconds = median_seconds(connection)
+        stored = newest_verdict(connection, model)
     similarity = similarity_table(
         bands, grouped_accuracy=training.grouped_accuracy, random_split_accuracy=training.naive_accuracy
     )
     thresholds = model.prediction_sets
     coverages = coverage_of(thresholds, predictions.values()) if thresholds and predictions else ()
-    verdict = verdict or newest_verdict(engine, model)
+    verdict = verdict or (Verdict.from_dict(stored.rules) if stored else None)
     return ModelReport(
         name=model.model_name,
         role="champion" if model.is_champion else "candidate" if verdict else "trained",
@@ -112,18 +119,6 @@ def _reading_table(predictions: ImagePredictions, seconds: float) -> ReportTable
     return reading_table(steps, seconds=seconds)
 
 
-def newest_verdict(engine: Engine, model: ModelVersion) -> Verdict | None:
-    """Return the gate's newest verdict on a model, ``None`` if the gate never judged the model."""
-    with transaction(engine) as connection:
-        rules = connection.scalar(
-            text("""
-            select rules from gate_verdict
-            where model_version_id = :id order by gate_verdict_id desc limit 1"""),
-            {"id": model.model_version_id},
-        )
-    return None if rules is None else Verdict.from_dict(rules)
-
-
 def _initialization(kind: str, sha256: str | None) -> str:
     words = _INITIALIZATION.get(kind, kind)
     return f"{words} (sha256 {sha256[:12]}...)" if sha256 else words
@@ -144,8 +139,7 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
     """Return some fields of ``ModelReport``, by name. They describe the model, its newest verdict and its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
-            statement("evaluation/model_facts"),
-            {"id": model.model_version_id, "evidence": EVIDENCE},
+            statement("evaluation/model_facts"), {"id": model.model_version_id, "evidence": EVIDENCE}
         ).one()
         counts = connection.execute(
             text("""

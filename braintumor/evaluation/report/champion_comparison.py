@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.report.formatting import figure
-from braintumor.evaluation.store import load_evaluation
+from braintumor.evaluation.store import load_evaluation, newest_verdict
 from braintumor.labels import CLASSES
 from braintumor.markdown import escaped, table
 from braintumor.registry.model_versions import ModelVersion, find_model
@@ -79,10 +79,10 @@ def compare_with_champion(engine: Engine, model: ModelVersion) -> ChampionCompar
     missing.
     """
     with transaction(engine) as connection:
-        champion_id = connection.scalar(text(_CHAMPION), {"model": model.model_version_id})
-    if champion_id is None:
+        verdict = newest_verdict(connection, model)
+    if verdict is None or verdict.champion_model_version_id is None:
         return None
-    champion = find_model(engine, str(champion_id))
+    champion = find_model(engine, str(verdict.champion_model_version_id))
     with transaction(engine) as connection:
         return compare_on(connection, model, champion, snapshot_id=model.snapshot_id)
 
@@ -112,8 +112,3 @@ def metric_differences(candidate: Evaluation, champion: Evaluation) -> tuple[Met
         *((f"recall of {label}", candidate.of(label).recall, champion.of(label).recall) for label in CLASSES),
     ]
     return tuple(MetricDifference(metric=metric, candidate=ours, champion=theirs) for metric, ours, theirs in pairs)
-
-
-_CHAMPION = """
-    select champion_model_version_id from gate_verdict
-    where model_version_id = :model order by gate_verdict_id desc limit 1"""

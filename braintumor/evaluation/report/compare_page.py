@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
-from jinja2 import Environment
 from sqlalchemy import Engine
 
 from braintumor.db.database import transaction
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.compare_models import common_snapshot
 from braintumor.evaluation.report.champion_comparison import compare_on
-from braintumor.evaluation.report.formatting import figure, recipe
+from braintumor.evaluation.report.formatting import report_templates
 from braintumor.registry.model_versions import find_model
-from braintumor.reports.jinja import page_environment
 
 
 def compare_page(engine: Engine, names: Sequence[str]) -> str:
@@ -36,12 +32,4 @@ def compare_page(engine: Engine, names: Sequence[str]) -> str:
             comparison = compare_on(connection, first, second, snapshot_id=common_snapshot(connection, first, second))
         except EvaluationError as error:
             problem = str(error)
-    return _environment().get_template("compare.html").render(models=models, comparison=comparison, problem=problem)
-
-
-@cache
-def _environment() -> Environment:
-    environment = page_environment(Path(__file__).with_name("templates"))
-    environment.filters |= {"figure": figure, "time": "{:%Y-%m-%d %H:%M}".format}
-    environment.globals["recipe"] = recipe
-    return environment
+    return report_templates().get_template("compare.html").render(models=models, comparison=comparison, problem=problem)

@@ -1,12 +1,27 @@
-"""Format numbers for reports, cards and tables."""
+"""Format numbers for reports, cards and tables, and load the templates of the reports."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment
 
 from braintumor.evaluation.metrics.classification import wilson_interval
+from braintumor.reports.jinja import page_environment
+from braintumor.reports.paths import (
+    FLIP_PREVIEW,
+    RESCORE_REPORT,
+    RUN_COMPARISON,
+    RUN_STATUS,
+    is_dag_run,
+    run_path,
+    snapshot_path,
+)
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -49,3 +64,19 @@ def recipe(name: str, override: Mapping[str, Any]) -> str:
     """Format a recipe with its overrides: ``"vgg16"``, or ``"vgg16, set by hand: dropout = 0.3"``."""
     values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in override.items())
     return f"{name}, set by hand: {values}" if values else name
+
+
+@cache
+def report_templates() -> Environment:
+    """Return the Jinja environment of the model pages and of the index page."""
+    environment = page_environment(Path(__file__).with_name("templates"))
+    environment.filters |= {"figure": figure, "duration": duration, "size": size}
+    environment.filters |= {"time": "{:%Y-%m-%d %H:%M}".format, "quoted": partial(quote, safe="")}
+    environment.filters |= {
+        "comparison": partial(run_path, page=RUN_COMPARISON),
+        "flip_preview": partial(run_path, page=FLIP_PREVIEW),
+        "rescore_report": partial(run_path, page=RESCORE_REPORT),
+        "run_report": partial(run_path, page=RUN_STATUS),
+    }
+    environment.globals |= {"recipe": recipe, "snapshot_path": snapshot_path, "is_dag_run": is_dag_run}
+    return environment

@@ -7,18 +7,12 @@ text is escaped, because file names and labels are untrusted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
-from pathlib import Path
-
-from jinja2 import Environment
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.report import plots
-from braintumor.evaluation.report.formatting import duration, figure, size
+from braintumor.evaluation.report.formatting import report_templates
 from braintumor.evaluation.report.model_report import ModelReport
-from braintumor.evaluation.report.tables import ReportTable, occlusion_table, slices_table
-from braintumor.reports.jinja import page_environment
-from braintumor.reports.paths import FLIP_PREVIEW, RUN_COMPARISON, is_dag_run, run_path
+from braintumor.evaluation.report.tables import ReportTable
 
 CARD = "model_card.md"
 """File name of the model card, in the same folder as the page that links to it."""
@@ -26,13 +20,8 @@ CARD = "model_card.md"
 
 def model_report(report: ModelReport) -> str:
     """Return the page of one model: provenance, verdict, metrics, plots, tables, facts and a link to its card."""
-    tables = (
-        occlusion_table(report.occlusion, image_size=report.image_size),
-        slices_table(report.slices),
-        *report.tables,
-    )
-    page = _environment().get_template("model.html")
-    return page.render(report=report, evaluations=(report.validation, report.test), tables=tables, card=CARD)
+    page = report_templates().get_template("model.html")
+    return page.render(report=report, evaluations=(report.validation, report.test), tables=report.all_tables, card=CARD)
 
 
 def comparison_report(
@@ -50,7 +39,7 @@ def comparison_report(
         )
     ranked = sorted(models, key=lambda model: model.rank)
     plot = plots.accuracy_plot({model.name: (model.validation, model.test) for model in ranked})
-    page = _environment().get_template("comparison.html")
+    page = report_templates().get_template("comparison.html")
     return page.render(title=title, models=ranked, plot_png=plot, tables=tables, warnings=_warnings(ranked))
 
 
@@ -62,15 +51,3 @@ def _warnings(models: Sequence[ModelReport]) -> list[str]:
     if len({tuple(m.support for m in model.test.per_class) for model in models}) > 1:
         warnings.append("The test splits differ in size, so the metrics are not of the same images.")
     return warnings
-
-
-@cache
-def _environment() -> Environment:
-    environment = page_environment(Path(__file__).with_name("templates"))
-    environment.filters |= {"figure": figure, "duration": duration, "size": size}
-    environment.globals |= {
-        "flip_preview": partial(run_path, page=FLIP_PREVIEW),
-        "run_comparison": partial(run_path, page=RUN_COMPARISON),
-        "is_dag_run": is_dag_run,
-    }
-    return environment

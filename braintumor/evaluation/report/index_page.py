@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from jinja2 import Environment
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
-from braintumor.evaluation.report.formatting import figure, recipe
+from braintumor.evaluation.report.formatting import report_templates
 from braintumor.registry.model_versions import list_models
-from braintumor.reports.jinja import page_environment
-from braintumor.reports.paths import (
-    EVIDENCE,
-    FLIP_PREVIEW,
-    RESCORE_REPORT,
-    RUN_COMPARISON,
-    RUN_STATUS,
-    is_dag_run,
-    run_path,
-    snapshot_path,
-)
+from braintumor.reports.paths import EVIDENCE
 
 _NEWEST = 52
 """Largest number of rows of a table, because a year has 52 weekly retrains."""
@@ -62,7 +48,7 @@ def overview_page(engine: Engine, reader: Reader) -> str:
         champion = connection.execute(statement("evaluation/champion_summary")).one_or_none()
         evidenced = set(connection.scalars(text(_EVIDENCED), {"page": EVIDENCE}))
     return (
-        _environment()
+        report_templates()
         .get_template("overview.html")
         .render(
             reader=reader,
@@ -120,24 +106,5 @@ _SNAPSHOTS = """
     limit :newest"""
 
 
-_TABLES = {
-    "scoring_runs": _SCORING_RUNS,
-    "rescores": _RESCORES,
-    "promotions": _PROMOTIONS,
-    "snapshots": _SNAPSHOTS,
-}
+_TABLES = {"scoring_runs": _SCORING_RUNS, "rescores": _RESCORES, "promotions": _PROMOTIONS, "snapshots": _SNAPSHOTS}
 """Tables of the page: variable of the template -> query."""
-
-
-@cache
-def _environment() -> Environment:
-    environment = page_environment(Path(__file__).with_name("templates"))
-    environment.filters |= {"figure": figure, "time": "{:%Y-%m-%d %H:%M}".format, "quoted": partial(quote, safe="")}
-    environment.filters |= {
-        "comparison": partial(run_path, page=RUN_COMPARISON),
-        "flip_preview": partial(run_path, page=FLIP_PREVIEW),
-        "rescore_report": partial(run_path, page=RESCORE_REPORT),
-        "run_report": partial(run_path, page=RUN_STATUS),
-    }
-    environment.globals |= {"recipe": recipe, "snapshot_path": snapshot_path, "is_dag_run": is_dag_run}
-    return environment

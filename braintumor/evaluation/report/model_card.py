@@ -7,13 +7,13 @@ Source of the form: Mitchell et al., "Model Cards for Model Reporting", FAT* 201
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.evaluation.report.formatting import duration, figure, interval, size
 from braintumor.evaluation.report.model_report import SPLITS, ModelReport
-from braintumor.evaluation.report.tables import ReportTable, missing_attributes, occlusion_table, slices_table
+from braintumor.evaluation.report.tables import missing_attributes
 from braintumor.imaging.decoding.formats import all_formats
 from braintumor.labels import CLASSES
 from braintumor.markdown import escaped, table
@@ -45,7 +45,7 @@ def model_card(report: ModelReport) -> str:
         "Metrics": _metrics(report),
         "Calibration": f"Confidence: {report.calibration}.",
         "Gate": report.verdict.to_markdown() if report.verdict else "Not judged.",
-        **dict(_tables(report)),
+        **{escaped(each.title): each.to_markdown() for each in report.all_tables},
         "Limits": "\n".join(f"- {limit}" for limit in _limits(report)),
         "Versions": _facts({name: escaped(value) for name, value in report.library_versions.items()}),
         "Files": _files(report),
@@ -116,15 +116,6 @@ def _split_row(e: Evaluation) -> list[str]:
         e.macro_precision, e.macro_recall, e.macro_f1, e.tumor_sensitivity, e.expected_calibration_error, e.log_loss,
     )  # fmt: skip
     return [e.split, f"{e.count:,}", accuracy, *map(figure, others)]
-
-
-def _tables(report: ModelReport) -> Iterator[tuple[str, str]]:
-    tables: Sequence[ReportTable] = (
-        occlusion_table(report.occlusion, image_size=report.image_size),
-        slices_table(report.slices),
-        *report.tables,
-    )
-    return ((escaped(each.title), each.to_markdown()) for each in tables)
 
 
 def _limits(report: ModelReport) -> Iterator[str]:

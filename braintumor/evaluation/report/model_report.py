@@ -21,7 +21,7 @@ from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.cam_overlay import Sample
 from braintumor.evaluation.report.champion_comparison import ChampionComparison
 from braintumor.evaluation.report.formatting import duration, figure, size
-from braintumor.evaluation.report.tables import ReportTable
+from braintumor.evaluation.report.tables import ReportTable, occlusion_table, slices_table
 
 Role = Literal["candidate", "champion", "trained"]
 SPLITS = ("train", "validation", "test")
@@ -132,8 +132,14 @@ class ModelReport:
             )
 
     @property
+    def all_tables(self) -> tuple[ReportTable, ...]:
+        """Return the tables of the page and of the card: occlusion, slices, and ``tables``."""
+        occlusion = occlusion_table(self.occlusion, image_size=self.image_size)
+        return (occlusion, slices_table(self.slices), *self.tables)
+
+    @property
     def marks(self) -> tuple[str, ...]:
-        """Return the warnings in the status: any of ``overridden``, ``withdrawn`` and ``pruned``."""
+        """Return those of the words ``overridden``, ``withdrawn`` and ``pruned`` that the model's status contains."""
         return tuple(word for word in ("overridden", "withdrawn", "pruned") if word in self.status)
 
     @property

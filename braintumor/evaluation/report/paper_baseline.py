@@ -1,4 +1,4 @@
-"""Compare the accuracies of the reproduced paper with the accuracies of our models."""
+"""Compare the accuracies that the paper published with those of our models. The project reproduces this paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NONE = "—"
 
 @dataclass(frozen=True, kw_only=True)
 class PaperResult:
-    """Hold one row of the paper's results, and the name of our recipe with the same settings."""
+    """Hold an accuracy that the paper published for a model, and the name of our recipe for the same model."""
 
     model: str
     accuracy: str
@@ -33,7 +33,7 @@ PAPER_RESULTS = (
 
 
 def paper_table(models: Sequence[ModelReport]) -> ReportTable:
-    """Return a table of the paper's accuracies, each with our test accuracies for the recipe with the same settings."""
+    """Return a table with a row for each model of the paper: its published accuracy, and our accuracies."""
     return ReportTable(
         title="Comparison with the paper",
         note=(

@@ -49,9 +49,9 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
 
 def _decode_as(kind: str | None, data: bytes, limits: Limits) -> Decoded | Rejection:
     if kind in {"jpeg", "png"}:
-        from braintumor.imaging.decoding.raster import decode_raster
+        from braintumor.imaging.decoding.raster import decode_jpeg, decode_png
 
-        return decode_raster(data, "jpeg" if kind == "jpeg" else "png", limits)
+        return (decode_jpeg if kind == "jpeg" else decode_png)(data, limits)
     if kind == "dicom":
         # imported here because pydicom takes half a second to import
         from braintumor.imaging.decoding.dicom.reader import decode_dicom

@@ -32,7 +32,6 @@ class DicomHeader:
 
     study_instance_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)
-    sop_instance_uid: str = field(repr=False)
     patient_id: str = field(repr=False)
     institution_name: str = field(default="", repr=False)
     station_name: str = field(default="", repr=False)

@@ -43,7 +43,10 @@ class Geometry(NamedTuple):
 
 
 def repair(header: Any) -> None:
-    """Repair a header's qfac, missing and negative spacings, and unknown codes in place, as nibabel does for a file."""
+    """Correct invalid values of a NIfTI header in place, as nibabel does when it reads a file.
+
+    These values are qfac, missing and negative spacings, and unknown codes.
+    """
     header["pixdim"] = np.nan_to_num(header["pixdim"], nan=1, posinf=1, neginf=1)
     header.check_fix(error_level=_NEVER)
 

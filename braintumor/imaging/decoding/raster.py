@@ -32,16 +32,11 @@ _WITH_ALPHA = (2, 4)
 """Numbers of samples per pixel whose last sample is alpha."""
 
 
-def decode_raster(data: bytes, kind: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
-    """Return the frame of a JPEG or PNG file, gray or RGB, upright as EXIF states, or a rejection.
+def decode_jpeg(data: bytes, limits: Limits) -> Decoded | Rejection:
+    """Return the frame of a JPEG file, gray or RGB, upright as EXIF states, or a rejection.
 
-    The size in the header is checked first. Further images in a JPEG file are ignored, because they are thumbnails. An
-    animated PNG is rejected.
+    The size in the header is checked first. Further images in the file are ignored, because they are thumbnails.
     """
-    return _decode_jpeg(data, limits) if kind == "jpeg" else _decode_png(data, limits)
-
-
-def _decode_jpeg(data: bytes, limits: Limits) -> Decoded | Rejection:
     structure = read_structure(data)
     refused = refuse_kind(structure)
     if refused is not None:
@@ -58,7 +53,8 @@ def _decode_jpeg(data: bytes, limits: Limits) -> Decoded | Rejection:
         return refused or find_damage(structure) or _decode(image, "jpeg")
 
 
-def _decode_png(data: bytes, limits: Limits) -> Decoded | Rejection:
+def decode_png(data: bytes, limits: Limits) -> Decoded | Rejection:
+    """Return the frame of a PNG file like ``decode_jpeg``. An animated PNG is rejected."""
     kept, reason = read_chunks(data)
     image = _open(kept, "png", limits, reason)
     if isinstance(image, Rejection):
@@ -112,7 +108,7 @@ def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejec
         values[(values == np.array(transparent)).all(axis=2)] = 0
     if values.shape[2] in _WITH_ALPHA:
         values = without_alpha(values)
-    return Decoded(format="png", frames=(Frame(index=0, pixels=samples_to_uint8(values)),))
+    return Decoded(format="png", frames=(Frame(index=0, pixels=gray_or_color(deep_to_uint8(values))),))
 
 
 def _undecoded(image: Image.Image, kind: Literal["jpeg", "png"], reason: RejectionReason) -> Rejection:
@@ -177,11 +173,6 @@ def without_alpha(values: NDArray[Any]) -> NDArray[Any]:
         return samples
     seen = samples * (alpha / opaque)
     return seen.astype(values.dtype) if values.dtype.kind == "f" else np.rint(seen).astype(values.dtype)
-
-
-def samples_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert samples (H, W), (H, W, 1) or (H, W, 3) of any depth to uint8. Equal channels become gray."""
-    return gray_or_color(values if values.dtype == np.uint8 else deep_to_uint8(values))
 
 
 def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -287,11 +287,7 @@ def _require_open(closed: threading.Event) -> None:
 
 
 def _close(
-    slots: Sequence[_Slot],
-    free: LifoQueue[_Slot],
-    exclusive: threading.Lock,
-    closed: threading.Event,
-    pid: int,
+    slots: Sequence[_Slot], free: LifoQueue[_Slot], exclusive: threading.Lock, closed: threading.Event, pid: int
 ) -> None:
     """End every decoder process and wait for its end.
 

@@ -33,11 +33,7 @@ from braintumor.imaging.render import DrawnFrame, draw_frame
 Decode = Callable[..., Decoded | Rejection]
 DecodeResult = PreparedFile | DrawnFrame | Rejection
 
-_IMPORTED = (
-    "braintumor.imaging.decoding.raster",
-    "braintumor.imaging.decoding.dicom.reader",
-    "scipy.sparse.csgraph",
-)
+_IMPORTED = ("braintumor.imaging.decoding.raster", "braintumor.imaging.decoding.dicom.reader", "scipy.sparse.csgraph")
 """Modules of the usual decoders and of text detection. The process imports them at its start, before the first file."""
 
 MOST_HEADER_BYTES = 256 * 1024

@@ -65,7 +65,6 @@ class _Attributes(_Header):
 class _Dicom(_Header):
     study_instance_uid: str
     series_instance_uid: str
-    sop_instance_uid: str
     patient_id: str
     institution_name: str
     station_name: str
@@ -150,10 +149,7 @@ def _read_prepared(header: _Prepared, shared: int, request: Request) -> Prepared
         format=header.format,
         pixel_sha256=header.pixel_sha256,
         scan=PreparedScan(
-            pixels=pixels,
-            indexes=header.indexes,
-            is_volume=header.is_volume,
-            content_sha256=header.content_sha256,
+            pixels=pixels, indexes=header.indexes, is_volume=header.is_volume, content_sha256=header.content_sha256
         ),
         dicom=_dicom(header.dicom),
     )

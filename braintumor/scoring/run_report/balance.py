@@ -15,9 +15,9 @@ from braintumor.scoring.run import ScoringRun
 
 @dataclass(frozen=True, kw_only=True)
 class CountedBalance:
-    """Hold the counts of one run. The first count is the total, and the other counts are its parts.
+    """Hold the counts of one run. The first field is the total, and the other fields are its parts.
 
-    ``count_unaccounted`` is the part of the total that no row explains.
+    One part is ``count_unaccounted``: the objects or scans of the run whose outcome no row of the database states.
     """
 
     @property
@@ -91,7 +91,10 @@ def store_open_outcomes(engine: Engine, run: ScoringRun) -> None:
 
 
 def read_balance(engine: Engine, balance: type[CountedBalance], view: str, scoring_run_id: int) -> dict[str, Any]:
-    """Return the counts of a run from the view ``view``, by name of the fields of the class ``balance``."""
+    """Read the counts of a run from the database view ``view``. Return them by column.
+
+    The columns are the fields of the class ``balance``.
+    """
     columns = ", ".join(field.name for field in fields(balance))
     with transaction(engine) as connection:
         row = connection.execute(

@@ -56,10 +56,11 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Hold the numbers of patients of runs, or of images of the test split, by predicted class and confidence.
+    """Hold the numbers of patients by predicted class and confidence, in runs or in the test split.
 
-    The keys of ``people`` are pairs of class and tenth of confidence. A patient has weight 1 in a run, in equal parts
-    for each prediction. ``count_frame`` is the number of predictions, and ``count_run`` the number of runs.
+    The keys of ``people`` are pairs of class and tenth of confidence. Each patient counts as 1 per run, divided equally
+    among the patient's predictions. In the test split, each image counts as 1. ``count_frame`` is the number of
+    predictions, and ``count_run`` the number of runs.
     """
 
     people: Mapping[tuple[str, str], float]
@@ -75,9 +76,9 @@ class Mix:
         return counts
 
     def confidences(self, weights: Histogram) -> tuple[dict[str, float], float]:
-        """Return the numbers of patients by tenth of confidence if the classes had other weights, and their sum.
+        """Return the number of patients by tenth of confidence, as if the classes were as frequent as in ``weights``.
 
-        ``weights`` has the wanted weight of each class. The sum is the effective sample size after the weighting.
+        Also return the sum of these numbers. It is the effective sample size after the weighting.
         """
         of_class = self.classes
         known = {label: weight for label, weight in weights.items() if label in of_class and weight}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
@@ -26,7 +24,7 @@ _DAG = "nightly_scoring "
 
 @dataclass(frozen=True, kw_only=True)
 class RejectedScans:
-    """Hold the rejections of a run for one reason. ``scan_ids`` has the first ``SHOWN_SCANS`` scans."""
+    """Hold the number of scans that a run rejected for one reason, and the IDs of the first ``SHOWN_SCANS`` of them."""
 
     reason: RejectionReason
     count: int
@@ -106,7 +104,8 @@ def to_text(report: RunReport, *, address: str = "") -> str:
 
 def run_report_page(report: RunReport) -> str:
     """Render the page of the run report."""
-    return _environment().get_template("run_status.html").render(report=report, facts=facts(report.status))
+    template = page_environment(Path(__file__).with_name("templates")).get_template("run_status.html")
+    return template.render(report=report, facts=facts(report.status))
 
 
 _STARTED_AT = "select started_at from scoring_run where scoring_run_id = :run"
@@ -125,8 +124,3 @@ _REJECTED = """
     where scoring_run_id = :run
     group by reason
     order by count_scan desc, reason"""
-
-
-@cache
-def _environment() -> Environment:
-    return page_environment(Path(__file__).with_name("templates"))

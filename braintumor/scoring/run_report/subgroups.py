@@ -100,7 +100,7 @@ class Deviation:
 
 
 def find_deviations(connection: Connection, values: Mapping[str, Any], rules: RunReportRules) -> list[Deviation] | None:
-    """Return the deviating subgroups at a run, the clearest first, or ``None`` if no subgroup has enough patients.
+    """Return the deviating subgroups of a run, the clearest first, or ``None`` if no subgroup has enough patients.
 
     ``values`` has the run's ID (``run``) and its model's ID (``model``).
     """

@@ -56,9 +56,10 @@ class XlaBackend:
         self._baseline = _baseline(self._batches, OpenVinoBackend(folder / GRAPH), manifest)
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Return a function that returns the outputs by name for ``frames``, uint8 (N, S, S, 3), N >= 1.
+        """Compute the outputs for ``frames``, uint8 (N, S, S, 3), N >= 1, and return a function that returns them.
 
-        The rows of each output are in the order of the frames. The computation is finished when ``submit`` returns.
+        That function returns each output by name, with the rows in the order of the frames. It does not wait, because
+        ``submit`` itself has finished the computation.
 
         Raises:
             OutOfDeviceMemoryError: the memory does not suffice for one frame.

@@ -184,7 +184,7 @@ def test_upload_sends_no_litter_and_check_of_prefix_agrees(empty_settings: Setti
     upload(store, labeled_files(folder), prefix)
     names = [entry.key.removeprefix(prefix.key) for entry in store.list(prefix)]
     assert len(names) == 48 and not any(map(is_litter, names))
-    images, excluded = read_images(store, prefix)
+    images, excluded = read_images(store, prefix, list(store.list(prefix)))
     assert (len(images), excluded) == (48, [])
     assert snapshot_of(empty_settings).excluded == ()
 
@@ -226,7 +226,7 @@ def test_outer_folders_stay_separate_in_s3_and_read_equally(
     assert {place_of(key).label for key in keys} == set(CLASSES)
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(store, files, prefix)
-    images, excluded = read_images(store, prefix)
+    images, excluded = read_images(store, prefix, list(store.list(prefix)))
     assert excluded == [] and {image.attributes["source"] for image in images} == {"Training", "Testing"}
     local, none = read_folder(tmp_path)
     assert none == [] and sorted(i.image_sha256 for i in local) == sorted(i.image_sha256 for i in images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ A, B, C = FILES.values()
 def of(patient: str, key: bytes = KEY) -> str:
     """Return the pseudonym of a patient number."""
     return str(pseudonym(patient, kind="patient", key=key))
+
+
+def load(store: ObjectStore, prefix: S3Uri, key: str | None = KEY.decode()) -> PatientTable | None:
+    return load_patient_table(store, store.list(prefix), key, where=str(prefix))
 
 
 def read(tmp_path: Path, text: str, *, column: str = "patient") -> PatientTable:
@@ -115,44 +120,78 @@ class TestStored:
         return store_patient_table(store, prefix, PatientTable(key=KEY, patients=named), replaces=replaces)
 
     def test_later_upload_adds_and_conflict_is_refused(self, store: ObjectStore, prefix: S3Uri) -> None:
-        assert load_patient_table(store, prefix, KEY.decode()) is None
+        assert load(store, prefix) is None
         self.put(store, prefix, a="ann", b="ben")
         assert self.put(store, prefix, b="ben", c="ben").patients == {A: of("ann"), B: of("ben"), C: of("ben")}
         with pytest.raises(DatasetError, match=r"^2 images have another patient.*--replace-patients") as caught:
             self.put(store, prefix, a="ben", b="ann", c="ben")
         assert of("ann") not in str(caught.value)
-        table = load_patient_table(store, prefix, KEY.decode())
+        table = load(store, prefix)
         assert table is not None and table.patients == {A: of("ann"), B: of("ben"), C: of("ben")}
         self.put(store, prefix, a="ben", replaces=True)
-        table = load_patient_table(store, prefix, KEY.decode())
+        table = load(store, prefix)
         assert table is not None and table.patients == dict.fromkeys((A, B, C), of("ben"))
+        stored = {entry.key for entry in store.list(prefix)}
+        self.put(store, prefix, a="ben", b="ben")
+        assert {entry.key for entry in store.list(prefix)} == stored, "no row is new"
+
+    @pytest.mark.parametrize("replaces", [False, True])
+    def test_uploads_at_the_same_time_keep_all_rows(
+        self, store: ObjectStore, prefix: S3Uri, monkeypatch: pytest.MonkeyPatch, replaces: bool
+    ) -> None:
+        self.put(store, prefix, a="ann")
+        write = ObjectStore.write
+
+        def write_after_other(*values: Any, **named: Any) -> None:
+            monkeypatch.setattr(ObjectStore, "write", write)
+            self.put(store, prefix, b="ben")
+            write(*values, **named)
+
+        monkeypatch.setattr(ObjectStore, "write", write_after_other)
+        self.put(store, prefix, a="ben" if replaces else "ann", c="ben", replaces=replaces)
+        table = load(store, prefix)
+        assert table is not None
+        assert table.patients == {A: of("ben" if replaces else "ann"), B: of("ben"), C: of("ben")}
+
+    def test_contradiction_of_simultaneous_uploads_can_be_corrected(self, store: ObjectStore, prefix: S3Uri) -> None:
+        self.put(store, prefix, a="ann", b="ann")
+        (first,) = store.list(prefix)
+        data = store.read(S3Uri(bucket=first.bucket, key=first.key))
+        store.write(prefix / f".other{TABLE}", data.replace(of("ann").encode(), of("ben").encode()))
+        with pytest.raises(DatasetError, match=r"^2 images have another patient"):
+            load(store, prefix)
+        with pytest.raises(DatasetError, match=r"^1 images have another patient"):
+            self.put(store, prefix, a="ben", replaces=True)
+        self.put(store, prefix, a="ben", b="ann", replaces=True)
+        table = load(store, prefix)
+        assert table is not None and table.patients == {A: of("ben"), B: of("ann")}
 
     def test_tables_of_folders_are_merged(self, store: ObjectStore, prefix: S3Uri) -> None:
         self.put(store, prefix / "one/", a="ann")
         self.put(store, prefix / "two/", b="ben")
-        table = load_patient_table(store, prefix, KEY.decode())
+        table = load(store, prefix)
         assert table is not None and table.patients == {A: of("ann"), B: of("ben")}
         self.put(store, prefix / "two/", a="ben")
         with pytest.raises(DatasetError, match="1 images have another patient"):
-            load_patient_table(store, prefix, KEY.decode())
+            load(store, prefix)
 
     @pytest.mark.parametrize(("key", "words"), [("other", "is another key"), (None, "which is not set")])
     def test_another_key_is_refused(self, store: ObjectStore, prefix: S3Uri, key: str | None, words: str) -> None:
         self.put(store, prefix, a="ann")
         with pytest.raises(DatasetError, match=words) as caught:
-            load_patient_table(store, prefix, key)
+            load(store, prefix, key)
         assert KEY.decode() not in str(caught.value)
 
     def test_invalid_table_is_refused_without_content(self, store: ObjectStore, prefix: S3Uri) -> None:
         store.write(prefix / TABLE, b'{"key_mark": "", "patients": {"Roe^7": "Doe^8"}}')
         with pytest.raises(DatasetError, match="2 entries are not as") as caught:
-            load_patient_table(store, prefix, KEY.decode())
+            load(store, prefix)
         assert "Roe" not in str(caught.value) and "Doe" not in str(caught.value)
 
     def test_one_patient_is_deleted_from_all_tables(self, store: ObjectStore, prefix: S3Uri) -> None:
         self.put(store, prefix / "one/", a="ann", b="ben")
         self.put(store, prefix / "two/", c="ben")
-        changed = without_patient(store, prefix, KEY, patient=of("ann"), images={C})
-        assert [uri.removeprefix(str(prefix)) for uri in changed] == [f"one/{TABLE}", f"two/{TABLE}"]
-        table = load_patient_table(store, prefix, KEY.decode())
+        changed = without_patient(store, store.list(prefix), KEY, patient=of("ann"), images={C})
+        assert [uri.removeprefix(str(prefix)).rpartition("/")[0] for uri in changed] == ["one", "two"]
+        table = load(store, prefix)
         assert table is not None and table.patients == {B: of("ben")}

@@ -191,7 +191,7 @@ class TestRules:
 
 
 def page(quality: Quality) -> str:
-    return quality_report(quality, source="folder set", created="today")
+    return quality_report(quality, source="folder set")
 
 
 class TestReport:

@@ -51,8 +51,7 @@ def template(stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFa
         files = [png(TumorClass.GLIOMA, seed=77_001), *(as_patient(path, "ANN") for path in results[:2])]
         for split in ("test", "train"):
             ((uri,),) = rows(
-                settings,
-                f"select image_uri from snapshot_image where split = '{split}' and label = 'glioma' limit 1",
+                settings, f"select image_uri from snapshot_image where split = '{split}' and label = 'glioma' limit 1"
             )
             files.append(store.read(S3Uri.parse(uri)))
         files.append(as_nifti(draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)))

@@ -128,9 +128,7 @@ def test_a_significant_loss_alone_is_refused(evaluation_of: Build) -> None:
     assert failed.value == pytest.approx(1 / 64)
 
 
-def test_a_possible_loss_beyond_the_margin_alone_is_refused(
-    evaluation_of: Build,
-) -> None:
+def test_a_possible_loss_beyond_the_margin_alone_is_refused(evaluation_of: Build) -> None:
     """Losing 14 and gaining 11 of 200 is not significant, but a loss of 0.05 is not excluded either."""
     champion = evaluation_of([[49, 1, 0, 0], [0, 42, 8, 0], [0, 0, 44, 6], [0, 0, 0, 50]])
     candidate = evaluation_of([[45, 5, 0, 0], [0, 48, 2, 0], [0, 0, 49, 1], [0, 5, 5, 40]])

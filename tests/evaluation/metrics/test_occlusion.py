@@ -26,9 +26,7 @@ def hide(model: LoadedModel, frames: np.ndarray, labels: list[int], **options: i
     return occlude(model, frames=frames, labels=np.array(labels), outputs=model.predict(frames), **options)
 
 
-def test_hiding_only_the_marked_place_changes_the_prediction(
-    brightness_model: LoadedModel,
-) -> None:
+def test_hiding_only_the_marked_place_changes_the_prediction(brightness_model: LoadedModel) -> None:
     frames = spots((0, 0), (1, 2), (3, 3), ground=6)  # logit of glioma 1.62 + 0.56 against 1.8, and 0.6 when hidden
     occlusion = hide(brightness_model, frames, [GLIOMA] * 3)
     assert occlusion is not None

@@ -110,13 +110,7 @@ def test_undamaged_image_equals_pillows_decoding(name: str) -> None:
         lambda data: data[:2] + b"\xff\xfe\x00\x04ab" + b"\0\0\0" + data[2:],
         lambda data: data.replace(b"JFIF\x00\x01\x01", b"JFIF\x00\x09\x09"),
     ],
-    ids=[
-        "bytes after the end",
-        "fill bytes",
-        "zeros before the end",
-        "bytes between segments",
-        "unknown JFIF version",
-    ],
+    ids=["bytes after the end", "fill bytes", "zeros before the end", "bytes between segments", "unknown JFIF version"],
 )
 def test_unusual_bytes_outside_the_image_are_accepted(change: object) -> None:
     assert callable(change)

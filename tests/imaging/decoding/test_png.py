@@ -50,11 +50,7 @@ def with_chunk(data: bytes, added: bytes) -> bytes:
 class TestSixteenBits:
     @pytest.mark.parametrize(
         "samples",
-        [
-            np.dstack([TWELVE_BITS] * 3),
-            np.dstack([*[TWELVE_BITS] * 3, OPAQUE]),
-            np.dstack([TWELVE_BITS, OPAQUE]),
-        ],
+        [np.dstack([TWELVE_BITS] * 3), np.dstack([*[TWELVE_BITS] * 3, OPAQUE]), np.dstack([TWELVE_BITS, OPAQUE])],
         ids=["RGB", "RGBA", "gray and alpha"],
     )
     def test_equal_channels_equal_the_gray_image(self, samples: NDArray[np.uint16]) -> None:

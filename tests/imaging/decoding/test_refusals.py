@@ -209,10 +209,7 @@ class TestNothingLeaks:
         return shipped("MR_small.dcm").replace(STUDY, b"Doe.Jane.1970".ljust(len(STUDY), b"."))
 
     def test_quoted_tags_of_pydicom_do_not_leak(
-        self,
-        caplog: pytest.LogCaptureFixture,
-        capfd: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
+        self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.WARN)
         assert b"Doe.Jane" in self.odd()

@@ -31,7 +31,7 @@ REQUEST = Request(length=1, size=SIZE, limits=Limits())
 DRAWING = replace(REQUEST, frame=0, size=0)
 PIXELS = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
 HEADER = DicomHeader(
-    study_instance_uid="1.2.3", series_instance_uid='"quoted"\n\0', sop_instance_uid="", patient_id="Müller^Jörg 山田",
+    study_instance_uid="1.2.3", series_instance_uid='"quoted"\n\0', patient_id="Müller^Jörg 山田",
     station_name="山田", attributes=ScanAttributes(device_model="signa (tm) 1.5", sex="F"),
 )  # fmt: skip
 PREPARED = {

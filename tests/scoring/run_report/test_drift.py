@@ -158,13 +158,7 @@ def test_class_mix_alone_is_not_confidence_drift(site: Settings, engine: Engine)
 
 @pytest.mark.parametrize(
     ("runs", "values"),
-    [
-        (0, {}),
-        (4, {}),
-        (7, {"state": "unbalanced"}),
-        (7, {"uri": "s3://b/another-site/"}),
-        (7, {"people": 5}),
-    ],
+    [(0, {}), (4, {}), (7, {"state": "unbalanced"}), (7, {"uri": "s3://b/another-site/"}), (7, {"people": 5})],
     ids=["no history", "four runs", "runs that do not balance", "another site", "five people"],
 )
 def test_too_little_history_is_not_assessed(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
-from braintumor.db import database
 from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import Balance
 from braintumor.scoring.run_report.page import make_run_report, run_report_page, to_text
@@ -104,13 +101,6 @@ def test_small_difference_of_many_patients_does_not_deviate() -> None:
     assert deviations([counts], RULES) == []
     strict = RULES.model_copy(update={"amber_subgroup_difference": 0.01})
     assert deviations([counts], strict)
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    engine = database.connect(settings)
-    yield engine
-    engine.dispose()
 
 
 def add_nights(settings: Settings, *, nights: int, broken: int, slices: int = 1) -> int:

@@ -15,13 +15,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from pydicom.dataelem import RawDataElement
-
-_LONGEST_VALUE = 256
-"""Longest value in bytes that is read. Valid values have at most 64 bytes (PS3.5 6.2).
-
-pydicom needs gigabytes of memory to convert a value of megabytes.
-"""
+from braintumor.imaging.decoding.dicom.values import codes_of, numbers_of
 
 _AGE = re.compile(r"([0-9]{1,3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}
@@ -79,7 +73,7 @@ def dicom_attributes(dataset: Any) -> dict[str, str]:
     """Return the attributes of a pydicom ``Dataset`` by name, without attributes that are missing or malformed."""
     attributes = {
         "age_band": _age_band(_text(dataset, "PatientAge")),
-        "sex": _sex(_text(dataset, "PatientSex")),
+        "sex": sex if (sex := _text(dataset, "PatientSex")) in _SEXES else None,
         "manufacturer": _manufacturer(_text(dataset, "Manufacturer")),
         "field_strength": _field_strength(_number(dataset, "MagneticFieldStrength")),
         "sequence": _sequence(dataset),
@@ -100,10 +94,6 @@ def age_in_years(age: str) -> float | None:
 def _age_band(age: str) -> str | None:
     years = age_in_years(age)
     return None if years is None else next(band for below, band in _AGE_BANDS.items() if years < below)
-
-
-def _sex(sex: str) -> str | None:
-    return sex if sex in _SEXES else None
 
 
 def _manufacturer(name: str) -> str | None:
@@ -131,7 +121,7 @@ def _sequence(dataset: Any) -> str | None:
     The result is ``None`` if a term is not one of the standard's five. With the term EP, it is echo planar for every
     kind of echo.
     """
-    terms = frozenset(_texts(dataset, "ScanningSequence"))
+    terms = frozenset(codes_of(dataset, "ScanningSequence"))
     if not terms or not terms <= _SCANNING_TERMS:
         return None
     if "RM" in terms:
@@ -159,36 +149,12 @@ def _weighting(dataset: Any) -> str | None:
 
 
 def _number(dataset: Any, keyword: str) -> float | None:
-    try:
-        number = float(_value(dataset, keyword))
-    except (TypeError, ValueError):  # missing, a text, or several values
-        return None
-    return number if math.isfinite(number) else None
+    """Return the single number of a tag, or ``None`` for no usable number or several."""
+    numbers = numbers_of(dataset, keyword)
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def _text(dataset: Any, keyword: str) -> str:
     """Return the single value of a tag in capitals, or an empty text for no value or several."""
-    texts = _texts(dataset, keyword)
+    texts = codes_of(dataset, keyword)
     return texts[0] if len(texts) == 1 else ""
-
-
-def _texts(dataset: Any, keyword: str) -> list[str]:
-    value = _value(dataset, keyword)
-    values = [value] if isinstance(value, str) else value if value is not None else []
-    try:
-        return [str(one).strip(" \0").upper() for one in values]
-    except TypeError:  # a number
-        return []
-
-
-def _value(dataset: Any, keyword: str) -> Any:
-    """Return the value of a tag as pydicom converts it, or ``None`` if it is missing, too long or malformed."""
-    try:
-        element = dataset.get_item(keyword)
-        if isinstance(element, RawDataElement) and element.length > _LONGEST_VALUE:
-            return None
-        return dataset.get(keyword)
-    except MemoryError:
-        raise
-    except Exception:  # the conversion of bad bytes raises any error, and the image may still be good
-        return None

@@ -46,7 +46,6 @@ def read_header(dataset: Any) -> DicomHeader:
     return DicomHeader(
         study_instance_uid=_text(dataset, "StudyInstanceUID"),
         series_instance_uid=_text(dataset, "SeriesInstanceUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
         patient_id=_text(dataset, "PatientID"),
         institution_name=code_of(dataset, "InstitutionName"),
         station_name=code_of(dataset, "StationName"),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.sequence import Sequence
 
+from braintumor.imaging.decoding.dicom.values import codes_of
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 _MARKS = frozenset({"MOSAIC", "VFRAME"})
@@ -50,7 +51,7 @@ def find_grid(dataset: Any) -> Grid | Rejection:
 
     An image of a single slice is a grid of 1 x 1.
     """
-    if not _MARKS & _words(dataset.get("ImageType")):
+    if not _MARKS.intersection(codes_of(dataset, "ImageType")):
         return Grid()
     slices = _count(dataset)
     if slices is None:
@@ -61,11 +62,6 @@ def find_grid(dataset: Any) -> Grid | Rejection:
         detail = f"{dataset.Columns} x {dataset.Rows} pixels do not divide into the grid of {slices:,} stated slices"
         return Rejection(RejectionReason.SEVERAL_SLICES, detail)
     return Grid(slices=slices, side=side)
-
-
-def _words(image_type: Any) -> frozenset[str]:
-    values = [image_type] if isinstance(image_type, str) else image_type or ()
-    return frozenset(str(value).strip().upper() for value in values)
 
 
 def _count(dataset: Any) -> int | None:

@@ -209,11 +209,7 @@ def _common_range(dataset: Any) -> tuple[float, float] | None:
 
 
 def _pixels(
-    dataset: Any,
-    stored: NDArray[Any],
-    photometric: str,
-    index: int,
-    fallback: tuple[float, float] | None,
+    dataset: Any, stored: NDArray[Any], photometric: str, index: int, fallback: tuple[float, float] | None
 ) -> NDArray[np.uint8]:
     """Return the displayed frame: uint8 (H, W), or (H, W, 3) for color.
 

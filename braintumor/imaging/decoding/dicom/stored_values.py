@@ -45,10 +45,10 @@ def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
 
 
 def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
-    """Return whether samples (H, W, 3) of ``bits`` bits are YCbCr, judged by the pixels without color.
+    """Return whether samples (H, W, 3) of ``bits`` bits are YCbCr and not RGB, judged by the gray pixels.
 
-    Such a pixel has three equal samples in RGB. In YCbCr its chroma is half of white. The header's ``photometric``
-    decides if few pixels are without color.
+    The three samples of a gray pixel are equal in RGB. In YCbCr, the second and third sample are half of white. If
+    there are few gray pixels, the header's ``photometric`` decides.
     """
     step = max(max(color.shape) // _SAMPLED_SIDE, 1)
     samples = color[::step, ::step].astype(np.float32) / (2**bits - 1)

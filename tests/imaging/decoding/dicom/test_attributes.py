@@ -180,8 +180,7 @@ def test_a_field_in_tesla_or_gauss_falls_into_its_band(field: str, band: str) ->
 
 
 @pytest.mark.parametrize(
-    "field",
-    ["", "0", "-3", "nan", "inf", "1e999", "1500", "3000", "300000", "1.5\\3", "1.5T", "Jane^Doe"],
+    "field", ["", "0", "-3", "nan", "inf", "1e999", "1500", "3000", "300000", "1.5\\3", "1.5T", "Jane^Doe"]
 )
 def test_invalid_or_ambiguous_field_strength_gives_no_band(field: str) -> None:
     assert attributes(holding("MagneticFieldStrength", field.encode())) == {}

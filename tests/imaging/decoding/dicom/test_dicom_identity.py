@@ -32,7 +32,6 @@ class TestIdentity:
         assert decoded.dicom.patient_id == PATIENT
         assert decoded.dicom.study_instance_uid == STUDY
         assert decoded.dicom.series_instance_uid == f"{STUDY}.1"
-        assert decoded.dicom.sop_instance_uid == f"{STUDY}.2"
 
     def test_missing_identifiers_are_empty(self) -> None:
         decoded = decode(changed(PatientID=None, StudyInstanceUID=None))
