@@ -1,6 +1,6 @@
-"""Simulate intervals and alarms of the live accuracy: ``python -m benchmarks.live_accuracy predictions.csv``.
+"""Simulate intervals, comparisons and alarms of the live accuracy: ``python -m benchmarks.live_accuracy FILE.csv``.
 
-``python -m benchmarks.accuracy.predictions`` writes ``predictions.csv``: test predictions of real images with their
+``python -m benchmarks.accuracy.predictions`` writes ``FILE.csv``: test predictions of real images with their
 labels. A period has 12,600 scans, 140 in each of 90 nights. The simulation draws all images of a person together, until
 the period is full. The labels are hidden. Reviewers read a scan of the audit sample, which has a share of 0.02. In some
 periods they also read half of the scans with a confidence below 0.6. The seed is fixed.
@@ -18,9 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.evaluation.metrics.classification import wilson_interval
-from braintumor.labels import CLASSES, TumorClass
+from braintumor.labels import CLASSES, TUMORS, TumorClass
 from braintumor.live_accuracy.estimate import Confidences, Estimate, Floats, ReviewedScans, estimate_accuracy
 from braintumor.live_accuracy.monitor import ALARM, monitor_wealth
+from braintumor.live_accuracy.reading import (
+    MINIMUM_WEEKS,
+    THRESHOLDS,
+    TUMOR_SHARE,
+    JudgedScans,
+    compare_missed,
+    reading_steps,
+    steps_on_test,
+)
 
 Integers = NDArray[np.int64]
 
@@ -33,17 +42,20 @@ _SHIFTED = (0.06, 0.06, 0.85, 0.03)
 """Shares of the classes of a ward, in the order of ``CLASSES``."""
 _WEEKLY = 20
 """Number of scans in the audit sample of a week, with 140 scans a night."""
+_TEST_IMAGES = 430
+"""Number of images in the test split of the SARTAJ images."""
 _BOUNDS = (0.0, 0.01, 0.02)
 """Values of ``amber_accuracy_drop`` in the run report rules. The packaged value is 0.01."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Hold test predictions: labels and predicted classes (N,) by position, confidences (N,), persons (N,)."""
+    """Hold N test predictions: labels and predicted classes by position, confidences, tumor probabilities, persons."""
 
     labels: Integers
     predicted: Integers
     confidence: Floats
+    tumor_probability: Floats
     persons: Integers
 
     @classmethod
@@ -56,6 +68,7 @@ class Predictions:
             labels=np.array([TumorClass(row["label"]).position for row in rows]),
             predicted=probabilities.argmax(axis=1),
             confidence=probabilities.max(axis=1),
+            tumor_probability=1 - probabilities[:, TumorClass.NORMAL.position],
             persons=np.unique([row["person"] for row in rows], return_inverse=True)[1],
         )
 
@@ -139,6 +152,46 @@ def coverage(
     }
 
 
+def comparisons(
+    predictions: Predictions, *, lost: float = 0.0, periods: int = _PERIODS, seed: int = 0
+) -> dict[str, Floats]:
+    """Return the shares of periods in which the missed tumors are higher or lower than predicted, or not assessed.
+
+    The arrays (thresholds,) have one share for each threshold above 0. "higher or lower, any" has the share for all
+    thresholds together, (1,). A share ``TUMOR_SHARE`` of the scans has a tumor, and a share ``lost`` of these tumors
+    has the tumor probability 0.
+    """
+    random = np.random.default_rng(seed)
+    is_tumor = np.isin(predictions.labels, [label.position for label in TUMORS])
+    counts = np.bincount(predictions.labels, minlength=len(CLASSES)) / is_tumor.sum() * TUMOR_SHARE
+    counts[TumorClass.NORMAL.position] = 1 - TUMOR_SHARE
+    scenario = Scenario(name="", shares=tuple(counts))
+    verdicts = []
+    for _ in range(periods):
+        images, groups = _period(predictions, Scenario(name=""), random, _TEST_IMAGES)
+        predicted = steps_on_test(
+            is_tumor[images].astype(float), predictions.tumor_probability[images], [str(each) for each in groups], 20
+        )
+        scans, clusters = _period(predictions, scenario, random)
+        read = random.random(len(scans)) < _AUDIT
+        scans, clusters = scans[read], clusters[read]
+        is_lost = is_tumor[scans] & (random.random(len(scans)) < lost)
+        judged = JudgedScans(
+            tumor_probability=np.where(is_lost, 0, predictions.tumor_probability[scans]),
+            is_tumor=is_tumor[scans].astype(float),
+            weight=np.full(len(scans), 1 / _AUDIT),
+            clusters=[str(each) for each in clusters],
+        )
+        pairs = zip(reading_steps(judged, 20), predicted, strict=True)
+        verdicts.append([compare_missed(each, other, MINIMUM_WEEKS) for each, other in pairs][:-1])
+    words = np.array(verdicts)
+    shares: dict[str, Floats] = {
+        name: np.char.startswith(words, name).mean(axis=0) for name in ("higher", "lower", "not assessed")
+    }
+    differs = np.char.startswith(words, "higher") | np.char.startswith(words, "lower")
+    return {**shares, "higher or lower, any": differs.any(axis=1).mean(keepdims=True)}
+
+
 def alarms(*, accuracy: float, target: float, weeks: int = 52, years: int = 2000, seed: int = 0) -> Floats:
     """Return the week of the first alarm in each simulated year. It is infinite if there is no alarm."""
     random = np.random.default_rng(seed)
@@ -147,8 +200,10 @@ def alarms(*, accuracy: float, target: float, weeks: int = 52, years: int = 2000
     return np.where(reached.any(axis=1), reached.argmax(axis=1) // _WEEKLY + 1.0, np.inf)
 
 
-def _period(predictions: Predictions, scenario: Scenario, random: np.random.Generator) -> tuple[Integers, Integers]:
-    """Return the positions of the scans of a period, and the number of the person of each scan."""
+def _period(
+    predictions: Predictions, scenario: Scenario, random: np.random.Generator, size: int = _SCANS
+) -> tuple[Integers, Integers]:
+    """Return the positions of ``size`` scans of a period, and the number of the person of each scan."""
     count = int(predictions.persons.max()) + 1
     images = np.argsort(predictions.persons, kind="stable")
     sizes = np.bincount(predictions.persons, minlength=count)
@@ -158,11 +213,11 @@ def _period(predictions: Predictions, scenario: Scenario, random: np.random.Gene
     if scenario.shares is not None:
         now = np.array([sizes[of_person == position].sum() for position in range(len(CLASSES))])
         weights = (np.array(scenario.shares) / now)[of_person]
-    persons = random.choice(count, size=_SCANS, p=weights / weights.sum())
+    persons = random.choice(count, size=size, p=weights / weights.sum())
     ends = sizes[persons].cumsum()
-    persons = persons[: int(np.searchsorted(ends, _SCANS)) + 1]
+    persons = persons[: int(np.searchsorted(ends, size)) + 1]
     scans = np.concatenate([images[starts[person] : starts[person] + sizes[person]] for person in persons])
-    return scans[:_SCANS], np.repeat(np.arange(len(persons)), sizes[persons])[:_SCANS]
+    return scans[:size], np.repeat(np.arange(len(persons)), sizes[persons])[:size]
 
 
 def _findings(labels: Integers, predicted: Integers, reviewers: str, random: np.random.Generator) -> Integers:
@@ -204,7 +259,7 @@ def _corrected(estimate: Estimate | str, repeated: float) -> Estimate | str:
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path, exists=True))
 def main(predictions: Path) -> None:
-    """Print the coverage of the intervals for PREDICTIONS, and the delay of the alarms."""
+    """Print the coverage of the intervals for PREDICTIONS, comparisons with a test split, and the delay of alarms."""
     known = Predictions.read(predictions)
     test = float((known.labels == known.predicted).mean())
     print(f"{len(known.labels)} images of {known.persons.max() + 1} persons, accuracy {test:.3f}\n")
@@ -213,6 +268,14 @@ def main(predictions: Path) -> None:
         for name, found in coverage(known, scenario).items():
             figures = f"{found.covered:.3f} | {found.width:.3f} | {found.error:+.3f}"
             print(f"| {scenario.name} | {name} | {figures} |", flush=True)
+    print("\n| tumors lost | threshold | higher than predicted | lower than predicted | not assessed |")
+    print("|---:|---:|---:|---:|---:|")
+    for lost in (0.0, 0.1, 0.2):
+        compared = comparisons(known, lost=lost)
+        for number, threshold in enumerate(THRESHOLDS[:-1]):
+            shares = (f"{compared[name][number]:.3f}" for name in ("higher", "lower", "not assessed"))
+            print(f"| {lost} | {threshold} | {' | '.join(shares)} |", flush=True)
+        print(f"| {lost} | any | {compared['higher or lower, any'][0]:.3f} | | |", flush=True)
     print("\n| test accuracy | bound | live accuracy | years with an alarm | median week | 90% by week |")
     print("|---:|---:|---:|---:|---:|---:|")
     for tested, bound, drop in product((0.85, 0.95), _BOUNDS, (0.0, 0.01, 0.02, 0.05, 0.10)):
