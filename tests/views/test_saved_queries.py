@@ -38,7 +38,7 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
         ("new", "normal", 4, 0.3636),
         ("new", "pituitary", 2, 0.1818),
     ],
-    "calibration": [(0.9, 3, 0.98, 0.6667, 0.2077, 0.9385)],
+    "calibration": [("new", 0.9, 2, 0.975, 0.5, 0.0945, 0.9055), ("old", 0.9, 1, 0.99, 1.0, 0.2065, 1.0)],
     "confusion-with-reviewers": [
         ("new", "glioma", "glioma", 1),
         ("new", "glioma", "normal", 1),
@@ -123,6 +123,16 @@ def test_a_saved_query_returns_its_result(world_to_read: Settings, name: str) ->
     rounded = [tuple(round(cell, 4) if isinstance(cell, float) else cell for cell in row) for row in without_dates]
     assert rounded == RESULTS[name]
     assert saved_queries.find_query(name).question.endswith(("?", "."))
+
+
+def test_calibration_weights_scans_by_their_selection(world: Settings) -> None:
+    """Of two scans, the one with a wrong prediction stands for 5 scans, and the other one for 50."""
+    change(world, "update scan set audit_probability = 0.2 where scan_id = 7")
+    engine = database.connect(world)
+    of_new = saved_queries.run_query(engine, "calibration").rows[0]
+    engine.dispose()
+    assert of_new[4] == pytest.approx(50 / 55)
+    assert of_new[5] < 0.3 and 0.99 < of_new[6] < 1, "an effective number of 1.2 scans"
 
 
 def test_saved_queries_read_views_only(world: Settings) -> None:
