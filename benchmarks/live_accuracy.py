@@ -82,12 +82,14 @@ class Scenario:
         with_flagged: whether reviewers also read half of the scans with low confidence.
         reviewers: ``right``, ``independent`` (their errors are independent of the model's errors) or ``alike`` (their
             errors are on images on which the model errs, and they name the model's class there).
+        scans: number of scans of a period.
     """
 
     name: str
     shares: tuple[float, ...] | None = None
     with_flagged: bool = False
     reviewers: str = "right"
+    scans: int = _SCANS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,8 @@ SCENARIOS = (
     Scenario(name="85% of the scans are normal", shares=_SHIFTED),
     Scenario(name="flagged scans read too", with_flagged=True),
     Scenario(name="flagged scans read too, 85% normal", shares=_SHIFTED, with_flagged=True),
+    Scenario(name="a subgroup with 40 audited scans", scans=2000),
+    Scenario(name="a subgroup with 100 audited scans", scans=5000),
     Scenario(name="90% accurate reviewers, independent errors", reviewers="independent"),
     Scenario(name="90% accurate reviewers, same errors as the model", reviewers="alike"),
 )
@@ -132,6 +136,7 @@ def coverage(
         of_all = Confidences(count=len(scans), mean=float(confidence.mean()), variance=float(confidence.var()))
         estimates = {
             "before: unweighted share": _unweighted(reviewed),
+            "effective number of patients, as in SQL": _of_sql(reviewed),
             "weighted": estimate_accuracy(reviewed),
             "weighted, with confidences": estimate_accuracy(reviewed, of_all),
         }
@@ -168,7 +173,7 @@ def comparisons(
     scenario = Scenario(name="", shares=tuple(counts))
     verdicts = []
     for _ in range(periods):
-        images, groups = _period(predictions, Scenario(name=""), random, _TEST_IMAGES)
+        images, groups = _period(predictions, Scenario(name="", scans=_TEST_IMAGES), random)
         predicted = steps_on_test(
             is_tumor[images].astype(float), predictions.tumor_probability[images], [str(each) for each in groups], 20
         )
@@ -200,10 +205,8 @@ def alarms(*, accuracy: float, target: float, weeks: int = 52, years: int = 2000
     return np.where(reached.any(axis=1), reached.argmax(axis=1) // _WEEKLY + 1.0, np.inf)
 
 
-def _period(
-    predictions: Predictions, scenario: Scenario, random: np.random.Generator, size: int = _SCANS
-) -> tuple[Integers, Integers]:
-    """Return the positions of ``size`` scans of a period, and the number of the person of each scan."""
+def _period(predictions: Predictions, scenario: Scenario, random: np.random.Generator) -> tuple[Integers, Integers]:
+    """Return the positions of the scans of a period, and the number of the person of each scan."""
     count = int(predictions.persons.max()) + 1
     images = np.argsort(predictions.persons, kind="stable")
     sizes = np.bincount(predictions.persons, minlength=count)
@@ -213,11 +216,11 @@ def _period(
     if scenario.shares is not None:
         now = np.array([sizes[of_person == position].sum() for position in range(len(CLASSES))])
         weights = (np.array(scenario.shares) / now)[of_person]
-    persons = random.choice(count, size=size, p=weights / weights.sum())
+    persons = random.choice(count, size=scenario.scans, p=weights / weights.sum())
     ends = sizes[persons].cumsum()
-    persons = persons[: int(np.searchsorted(ends, size)) + 1]
+    persons = persons[: int(np.searchsorted(ends, scenario.scans)) + 1]
     scans = np.concatenate([images[starts[person] : starts[person] + sizes[person]] for person in persons])
-    return scans[:size], np.repeat(np.arange(len(persons)), sizes[persons])[:size]
+    return scans[: scenario.scans], np.repeat(np.arange(len(persons)), sizes[persons])[: scenario.scans]
 
 
 def _findings(labels: Integers, predicted: Integers, reviewers: str, random: np.random.Generator) -> Integers:
@@ -236,6 +239,15 @@ def _unweighted(reviewed: ReviewedScans) -> Estimate:
     count, hits = len(reviewed.correct), float(reviewed.correct.sum())
     low, high = wilson_interval(hits, count)
     return Estimate(value=hits / count, low=low, high=high, count=count, count_cluster=count)
+
+
+def _of_sql(reviewed: ReviewedScans) -> Estimate:
+    """Return the weighted share with the interval of the view ``subgroup_summary`` and of the query ``calibration``."""
+    weight = 1 / reviewed.probability
+    of_patient = np.bincount(np.unique(reviewed.clusters, return_inverse=True)[1], weight)
+    value, size = float(weight @ reviewed.correct / weight.sum()), float(weight.sum() ** 2 / (of_patient**2).sum())
+    low, high = wilson_interval(value * size, size)
+    return Estimate(value=value, low=low, high=high, count=len(weight), count_cluster=len(of_patient))
 
 
 def _corrected(estimate: Estimate | str, repeated: float) -> Estimate | str:

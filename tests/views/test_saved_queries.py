@@ -23,7 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
 NAMES = [query.name for query in saved_queries.queries()]
 NOT_ASSESSED = (
     "fewer than 20 scans: not assessed; fewer than 20 predictions: classes not assessed; fewer than 100 predictions in "
-    "one period: drift not assessed; fewer than 20 audited scans: accuracy not assessed"
+    "one period: drift not assessed; fewer than 20 audited patients: accuracy not assessed"
 )
 DUPLICATE_REASONS = ["not_validated_on_volumes", "same_content_other_patient"]
 
@@ -78,9 +78,9 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
     "reviewers": [("ann", 5, 20, 4, 1), ("bob", 4, 13, 2, 0)],
     "second-opinion": [(6, 0, "new", "glioma", 0.62, "normal", 0.6)],
     "subgroups": [
-        ("device model", "skyra", 1, 0, None, None, None, 0, None, NOT_ASSESSED),
-        ("manufacturer", "ge", 2, 1, None, None, None, 0, None, NOT_ASSESSED),
-        ("manufacturer", "siemens", 1, 0, None, None, None, 0, None, NOT_ASSESSED),
+        ("device model", "skyra", 1, 0, None, None, None, 0, None, None, None, NOT_ASSESSED),
+        ("manufacturer", "ge", 2, 1, None, None, None, 0, None, None, None, NOT_ASSESSED),
+        ("manufacturer", "siemens", 1, 0, None, None, None, 0, None, None, None, NOT_ASSESSED),
     ],
     "suspicious-studies": [("study 2", "pituitary", 1, 0.96, 10, 0), ("study 1", "normal", 3, 0.95, 9, 1)],
     "cross-patient-duplicates": [(9, 10)],
