@@ -1,6 +1,6 @@
-"""Simulate intervals and alarms of the live accuracy: ``python -m benchmarks.live_accuracy predictions.csv``.
+"""Simulate intervals, comparisons and alarms of the live accuracy: ``python -m benchmarks.live_accuracy FILE.csv``.
 
-``python -m benchmarks.accuracy.predictions`` writes ``predictions.csv``: test predictions of real images with their
+``python -m benchmarks.accuracy.predictions`` writes ``FILE.csv``: test predictions of real images with their
 labels. A period has 12,600 scans, 140 in each of 90 nights. The simulation draws all images of a person together, until
 the period is full. The labels are hidden. Reviewers read a scan of the audit sample, which has a share of 0.02. In some
 periods they also read half of the scans with a confidence below 0.6. The seed is fixed.
@@ -18,9 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.evaluation.metrics.classification import wilson_interval
-from braintumor.labels import CLASSES, TumorClass
+from braintumor.labels import CLASSES, TUMORS, TumorClass
 from braintumor.live_accuracy.estimate import Confidences, Estimate, Floats, ReviewedScans, estimate_accuracy
 from braintumor.live_accuracy.monitor import ALARM, monitor_wealth
+from braintumor.live_accuracy.reading import (
+    MINIMUM_WEEKS,
+    THRESHOLDS,
+    TUMOR_SHARE,
+    JudgedScans,
+    compare_missed,
+    reading_steps,
+    steps_on_test,
+)
 
 Integers = NDArray[np.int64]
 
@@ -33,17 +42,20 @@ _SHIFTED = (0.06, 0.06, 0.85, 0.03)
 """Shares of the classes of a ward, in the order of ``CLASSES``."""
 _WEEKLY = 20
 """Number of scans in the audit sample of a week, with 140 scans a night."""
+_TEST_IMAGES = 430
+"""Number of images in the test split of the SARTAJ images."""
 _BOUNDS = (0.0, 0.01, 0.02)
 """Values of ``amber_accuracy_drop`` in the run report rules. The packaged value is 0.01."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Hold test predictions: labels and predicted classes (N,) by position, confidences (N,), persons (N,)."""
+    """Hold N test predictions: labels and predicted classes by position, confidences, tumor probabilities, persons."""
 
     labels: Integers
     predicted: Integers
     confidence: Floats
+    tumor_probability: Floats
     persons: Integers
 
     @classmethod
@@ -56,6 +68,7 @@ class Predictions:
             labels=np.array([TumorClass(row["label"]).position for row in rows]),
             predicted=probabilities.argmax(axis=1),
             confidence=probabilities.max(axis=1),
+            tumor_probability=1 - probabilities[:, TumorClass.NORMAL.position],
             persons=np.unique([row["person"] for row in rows], return_inverse=True)[1],
         )
 
@@ -69,12 +82,14 @@ class Scenario:
         with_flagged: whether reviewers also read half of the scans with low confidence.
         reviewers: ``right``, ``independent`` (their errors are independent of the model's errors) or ``alike`` (their
             errors are on images on which the model errs, and they name the model's class there).
+        scans: number of scans of a period.
     """
 
     name: str
     shares: tuple[float, ...] | None = None
     with_flagged: bool = False
     reviewers: str = "right"
+    scans: int = _SCANS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +106,8 @@ SCENARIOS = (
     Scenario(name="85% of the scans are normal", shares=_SHIFTED),
     Scenario(name="flagged scans read too", with_flagged=True),
     Scenario(name="flagged scans read too, 85% normal", shares=_SHIFTED, with_flagged=True),
+    Scenario(name="a subgroup with 40 audited scans", scans=2000),
+    Scenario(name="a subgroup with 100 audited scans", scans=5000),
     Scenario(name="90% accurate reviewers, independent errors", reviewers="independent"),
     Scenario(name="90% accurate reviewers, same errors as the model", reviewers="alike"),
 )
@@ -119,6 +136,7 @@ def coverage(
         of_all = Confidences(count=len(scans), mean=float(confidence.mean()), variance=float(confidence.var()))
         estimates = {
             "before: unweighted share": _unweighted(reviewed),
+            "effective number of patients, as in SQL": _of_sql(reviewed),
             "weighted": estimate_accuracy(reviewed),
             "weighted, with confidences": estimate_accuracy(reviewed, of_all),
         }
@@ -137,6 +155,46 @@ def coverage(
         name: Coverage(**dict(zip(("covered", "width", "error"), np.mean(rows, axis=0).tolist(), strict=True)))
         for name, rows in results.items()
     }
+
+
+def comparisons(
+    predictions: Predictions, *, lost: float = 0.0, periods: int = _PERIODS, seed: int = 0
+) -> dict[str, Floats]:
+    """Return the shares of periods in which the missed tumors are higher or lower than predicted, or not assessed.
+
+    The arrays (thresholds,) have one share for each threshold above 0. "higher or lower, any" has the share for all
+    thresholds together, (1,). A share ``TUMOR_SHARE`` of the scans has a tumor, and a share ``lost`` of these tumors
+    has the tumor probability 0.
+    """
+    random = np.random.default_rng(seed)
+    is_tumor = np.isin(predictions.labels, [label.position for label in TUMORS])
+    counts = np.bincount(predictions.labels, minlength=len(CLASSES)) / is_tumor.sum() * TUMOR_SHARE
+    counts[TumorClass.NORMAL.position] = 1 - TUMOR_SHARE
+    scenario = Scenario(name="", shares=tuple(counts))
+    verdicts = []
+    for _ in range(periods):
+        images, groups = _period(predictions, Scenario(name="", scans=_TEST_IMAGES), random)
+        predicted = steps_on_test(
+            is_tumor[images].astype(float), predictions.tumor_probability[images], [str(each) for each in groups], 20
+        )
+        scans, clusters = _period(predictions, scenario, random)
+        read = random.random(len(scans)) < _AUDIT
+        scans, clusters = scans[read], clusters[read]
+        is_lost = is_tumor[scans] & (random.random(len(scans)) < lost)
+        judged = JudgedScans(
+            tumor_probability=np.where(is_lost, 0, predictions.tumor_probability[scans]),
+            is_tumor=is_tumor[scans].astype(float),
+            weight=np.full(len(scans), 1 / _AUDIT),
+            clusters=[str(each) for each in clusters],
+        )
+        pairs = zip(reading_steps(judged, 20), predicted, strict=True)
+        verdicts.append([compare_missed(each, other, MINIMUM_WEEKS) for each, other in pairs][:-1])
+    words = np.array(verdicts)
+    shares: dict[str, Floats] = {
+        name: np.char.startswith(words, name).mean(axis=0) for name in ("higher", "lower", "not assessed")
+    }
+    differs = np.char.startswith(words, "higher") | np.char.startswith(words, "lower")
+    return {**shares, "higher or lower, any": differs.any(axis=1).mean(keepdims=True)}
 
 
 def alarms(*, accuracy: float, target: float, weeks: int = 52, years: int = 2000, seed: int = 0) -> Floats:
@@ -158,11 +216,11 @@ def _period(predictions: Predictions, scenario: Scenario, random: np.random.Gene
     if scenario.shares is not None:
         now = np.array([sizes[of_person == position].sum() for position in range(len(CLASSES))])
         weights = (np.array(scenario.shares) / now)[of_person]
-    persons = random.choice(count, size=_SCANS, p=weights / weights.sum())
+    persons = random.choice(count, size=scenario.scans, p=weights / weights.sum())
     ends = sizes[persons].cumsum()
-    persons = persons[: int(np.searchsorted(ends, _SCANS)) + 1]
+    persons = persons[: int(np.searchsorted(ends, scenario.scans)) + 1]
     scans = np.concatenate([images[starts[person] : starts[person] + sizes[person]] for person in persons])
-    return scans[:_SCANS], np.repeat(np.arange(len(persons)), sizes[persons])[:_SCANS]
+    return scans[: scenario.scans], np.repeat(np.arange(len(persons)), sizes[persons])[: scenario.scans]
 
 
 def _findings(labels: Integers, predicted: Integers, reviewers: str, random: np.random.Generator) -> Integers:
@@ -181,6 +239,15 @@ def _unweighted(reviewed: ReviewedScans) -> Estimate:
     count, hits = len(reviewed.correct), float(reviewed.correct.sum())
     low, high = wilson_interval(hits, count)
     return Estimate(value=hits / count, low=low, high=high, count=count, count_cluster=count)
+
+
+def _of_sql(reviewed: ReviewedScans) -> Estimate:
+    """Return the weighted share with the interval of the view ``subgroup_summary`` and of the query ``calibration``."""
+    weight = 1 / reviewed.probability
+    of_patient = np.bincount(np.unique(reviewed.clusters, return_inverse=True)[1], weight)
+    value, size = float(weight @ reviewed.correct / weight.sum()), float(weight.sum() ** 2 / (of_patient**2).sum())
+    low, high = wilson_interval(value * size, size)
+    return Estimate(value=value, low=low, high=high, count=len(weight), count_cluster=len(of_patient))
 
 
 def _corrected(estimate: Estimate | str, repeated: float) -> Estimate | str:
@@ -204,7 +271,7 @@ def _corrected(estimate: Estimate | str, repeated: float) -> Estimate | str:
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path, exists=True))
 def main(predictions: Path) -> None:
-    """Print the coverage of the intervals for PREDICTIONS, and the delay of the alarms."""
+    """Print the coverage of the intervals for PREDICTIONS, comparisons with a test split, and the delay of alarms."""
     known = Predictions.read(predictions)
     test = float((known.labels == known.predicted).mean())
     print(f"{len(known.labels)} images of {known.persons.max() + 1} persons, accuracy {test:.3f}\n")
@@ -213,6 +280,14 @@ def main(predictions: Path) -> None:
         for name, found in coverage(known, scenario).items():
             figures = f"{found.covered:.3f} | {found.width:.3f} | {found.error:+.3f}"
             print(f"| {scenario.name} | {name} | {figures} |", flush=True)
+    print("\n| tumors lost | threshold | higher than predicted | lower than predicted | not assessed |")
+    print("|---:|---:|---:|---:|---:|")
+    for lost in (0.0, 0.1, 0.2):
+        compared = comparisons(known, lost=lost)
+        for number, threshold in enumerate(THRESHOLDS[:-1]):
+            shares = (f"{compared[name][number]:.3f}" for name in ("higher", "lower", "not assessed"))
+            print(f"| {lost} | {threshold} | {' | '.join(shares)} |", flush=True)
+        print(f"| {lost} | any | {compared['higher or lower, any'][0]:.3f} | | |", flush=True)
     print("\n| test accuracy | bound | live accuracy | years with an alarm | median week | 90% by week |")
     print("|---:|---:|---:|---:|---:|---:|")
     for tested, bound, drop in product((0.85, 0.95), _BOUNDS, (0.0, 0.01, 0.02, 0.05, 0.10)):

@@ -57,7 +57,7 @@ end $$;
 -- needed because Postgres grants new functions to public. A view calls functions with the reader's rights.
 alter default privileges revoke execute on functions from public;
 grant execute on function
-    braintumor.wilson_low(bigint, bigint), braintumor.wilson_high(bigint, bigint),
+    braintumor.wilson_low(double precision, double precision), braintumor.wilson_high(double precision, double precision),
     braintumor.stability_index(jsonb, jsonb), braintumor.confidence_bin(double precision),
     braintumor.likeliest_class(double precision, double precision, double precision, double precision),
     braintumor.distinct_reasons(jsonb),

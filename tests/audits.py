@@ -38,6 +38,20 @@ def add_model(settings: Settings, name: str = "m", *, accuracy: float = 1.0) -> 
     return int(number)
 
 
+def group_test_images(settings: Settings, groups: int) -> None:
+    """Put the 200 test images of ``add_model`` into groups of related images. Image n is in group n % groups."""
+    change(
+        settings,
+        """
+        insert into split_assignment (image_sha256, pixel_sha256, split)
+        select distinct image_sha256, image_sha256, 'test'::split from test_prediction;
+        insert into snapshot_image (snapshot_id, image_sha256, group_key, label, split, image_uri, pixel_sha256)
+        select 's', image_sha256, (image_sha256::integer % :groups)::text, 'normal', split, '', image_sha256
+        from split_assignment""",
+        groups=groups,
+    )
+
+
 def add_run(settings: Settings, model_version_id: int = 1) -> int:
     """Write a scoring run of a model without scans, and return its ID."""
     ((number,),) = rows(

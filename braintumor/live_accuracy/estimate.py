@@ -103,6 +103,17 @@ def estimate_accuracy(
     return Estimate(value=value, low=low, high=high, count=len(weight), count_cluster=count)
 
 
+def difference_interval(first: Estimate, second: Estimate) -> tuple[float, float]:
+    """Return the interval of the difference ``first`` - ``second`` of two independent estimates, from their intervals.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine
+    1998, method 10. Zou and Donner, Statistics in Medicine 2008, extend it to estimates with other intervals.
+    """
+    difference = first.value - second.value
+    low = difference - float(np.hypot(first.value - first.low, second.high - second.value))
+    return low, difference + float(np.hypot(first.high - first.value, second.value - second.low))
+
+
 def _factor(reviewed: ReviewedScans, weight: Floats, count_all: int) -> float:
     """Return the factor (0 to 1) of the confidence that gives the estimate its smallest variance.
 

@@ -128,7 +128,6 @@ def load_live_accuracy(connection: Connection) -> LiveAccuracy | None:
         )
         for row in rows
     ]
-    figures.sort(key=_order)
     of_run = {name: getattr(rows[0], name) for name in ("model_name", "drop_evidence", "estimated_at")}
     return LiveAccuracy(figures=figures, **of_run)
 
@@ -175,12 +174,9 @@ def _reviewed(settled: Sequence[Any], *, by_patient: bool) -> ReviewedScans:
     )
 
 
-def _order(figure: LiveFigure) -> tuple[int, int]:
-    return list(Figure).index(figure.figure), -1 if figure.label is None else figure.label.position
-
-
 _STORED = [name for name in LiveFigure.__dataclass_fields__ if name not in ("figure", "label")]
 _NEWEST = """
     select live_accuracy.*, class::text as label
     from live_accuracy
-    where scoring_run_id = (select max(scoring_run_id) from live_accuracy)"""
+    where scoring_run_id = (select max(scoring_run_id) from live_accuracy)
+    order by figure, class"""

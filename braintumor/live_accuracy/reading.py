@@ -1,4 +1,7 @@
-"""Estimate how many tumors are missed if reviewers read the scans above a threshold only, and what more hours find."""
+"""Estimate how many tumors are missed if reviewers read the scans above a threshold only, and what more hours find.
+
+The test split predicts it. Audited scans show it later, and ``compare_steps`` compares the two.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,21 @@ from sqlalchemy import Connection, text
 
 from braintumor.db.statements import statement
 from braintumor.labels import TUMORS
-from braintumor.live_accuracy.estimate import Estimate, Floats, ReviewedScans, estimate_accuracy
+from braintumor.live_accuracy.estimate import (
+    Estimate,
+    Floats,
+    ReviewedScans,
+    difference_interval,
+    estimate_accuracy,
+)
 from braintumor.live_accuracy.figures import PERIOD_DAYS
 
 THRESHOLDS = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
 """Thresholds of the tumor probability, which is 1 minus the probability of ``normal``. At 0 every scan is read."""
 TUMOR_SHARE = 0.1
 """Assumed share of the scans with a tumor, for images of the test split, whose classes are almost balanced."""
+MINIMUM_WEEKS = 8
+"""Smallest number of weeks with audited scans for a comparison with the test split."""
 _DEFAULT_SECONDS = 20.0
 """Seconds per scan, until enough reviews are timed. A review session assumes the same."""
 
@@ -74,6 +85,18 @@ class ReadingStep:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComparedStep:
+    """Hold the observed and the predicted effect of one threshold, and the comparison of their missed tumors.
+
+    ``predicted`` is ``None`` without test images of both kinds.
+    """
+
+    observed: ReadingStep
+    predicted: ReadingStep | None
+    comparison: str
+
+
 def reading_steps(judged: JudgedScans, seconds: float, share_read: Sequence[float] | None = None) -> list[ReadingStep]:
     """Return one step for each of ``THRESHOLDS``.
 
@@ -123,14 +146,29 @@ def median_seconds(connection: Connection) -> float:
     return float(connection.scalar(text(_PACE)) or _DEFAULT_SECONDS)
 
 
-def live_steps(connection: Connection, model_name: str, seconds: float) -> list[ReadingStep]:
-    """Return the steps of the last ``PERIOD_DAYS`` days, from all predictions of a model and its audited scans.
+def predicted_steps(connection: Connection, model_name: str, seconds: float) -> list[ReadingStep]:
+    """Return the steps for the test images of the snapshot that a model was trained on, as ``steps_on_test``."""
+    images = connection.execute(statement("live_accuracy/tested_images"), {"name": model_name}).all()
+    return steps_on_test(
+        np.array([image.is_tumor for image in images], float),
+        np.array([image.tumor_probability for image in images], float),
+        [image.group_key for image in images],
+        seconds,
+    )
 
-    The list is empty if the model scored no scan in these days. ``seconds`` is the reading time of one scan.
+
+def compare_steps(connection: Connection, model_name: str) -> list[ComparedStep]:
+    """Return the steps of the last ``PERIOD_DAYS`` days next to the steps that the test split of the model predicts.
+
+    The observed steps use all predictions of the model's scoring runs, and its audited scans. The list is empty if the
+    model scored no scan in these days.
     """
     model = connection.scalar(text(_MODEL), {"name": model_name})
     values = {"model": model, "days": PERIOD_DAYS, "thresholds": list(THRESHOLDS)}
     load = connection.execute(statement("live_accuracy/reading_load"), values).all()
+    if not load:
+        return []
+    seconds = median_seconds(connection)
     scans = connection.execute(statement("live_accuracy/audited_scans"), values).all()
     settled = [scan for scan in scans if scan.outcome == "settled"]
     judged = JudgedScans(
@@ -139,7 +177,37 @@ def live_steps(connection: Connection, model_name: str, seconds: float) -> list[
         weight=np.array([1 / scan.audit_probability for scan in settled], float),
         clusters=[scan.cluster_key for scan in settled],
     )
-    return reading_steps(judged, seconds, [row.share_read for row in load]) if load else []
+    observed = reading_steps(judged, seconds, [row.share_read for row in load])
+    known = predicted_steps(connection, model_name, seconds)
+    predicted: Sequence[ReadingStep | None] = known or [None] * len(observed)
+    weeks = len({scan.week for scan in settled})
+    return [
+        ComparedStep(observed=each, predicted=other, comparison=compare_missed(each, other, weeks))
+        for each, other in zip(observed, predicted, strict=True)
+    ]
+
+
+def compare_missed(observed: ReadingStep, predicted: ReadingStep | None, weeks: int) -> str:
+    """Return whether the missed tumors agree with those predicted, with the 95% interval of the difference.
+
+    The observed share is higher or lower than predicted if the interval of the difference does not contain 0.
+
+    Args:
+        observed: the step on audited scans.
+        predicted: the same step on the test split.
+        weeks: number of weeks with audited scans.
+    """
+    if not observed.threshold:
+        return ""
+    if weeks < MINIMUM_WEEKS:
+        return f"not assessed: too few weeks with audited scans ({weeks} of {MINIMUM_WEEKS})"
+    if isinstance(observed.missed, str):
+        return f"not assessed: {observed.missed}"
+    if predicted is None or isinstance(predicted.missed, str):
+        return "not assessed: too few tumors or other images in the test split"
+    low, high = difference_interval(observed.missed, predicted.missed)
+    verdict = "higher than predicted" if low > 0 else "lower than predicted" if high < 0 else "agrees"
+    return f"{verdict} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def _share(judged: JudgedScans, hits: NDArray[np.bool_], *, where: NDArray[np.bool_]) -> Estimate | str:

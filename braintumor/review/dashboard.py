@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import numpy as np
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.live_accuracy.figures import LiveAccuracy, load_live_accuracy
-from braintumor.live_accuracy.reading import ReadingStep, live_steps, median_seconds, steps_on_test
+from braintumor.live_accuracy.reading import ComparedStep, compare_steps
 
 RUNS, WEEKS = 30, 12
 
@@ -45,14 +44,14 @@ class Dashboard:
     """Hold the numbers of the dashboard. Runs and weeks are oldest first, ``champions`` newest first.
 
     ``live`` has the figures of the live accuracy. It is ``None`` before the first run. ``reading`` has the missed
-    tumors of its model by threshold: on production scans, and on the test split.
+    tumors of its model by threshold: observed, and predicted by the test split.
     """
 
     runs: Sequence[Any]
     drifts: Sequence[DriftPoint]
     weeks: Sequence[Any]
     live: LiveAccuracy | None
-    reading: Sequence[tuple[ReadingStep, ReadingStep | None]]
+    reading: Sequence[ComparedStep]
     champions: Sequence[Any]
     subgroups: Sequence[Any]
 
@@ -63,7 +62,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         runs = connection.execute(statement("review/dashboard_runs"), {"limit": RUNS}).all()
         weeks = connection.execute(statement("review/dashboard_weeks"), {"weeks": WEEKS}).all()
         live = load_live_accuracy(connection)
-        reading = _reading(connection, live.model_name) if live else []
+        reading = compare_steps(connection, live.model_name) if live else []
         champions = connection.execute(text(_CHAMPIONS)).all()
         subgroups = connection.execute(text(_SUBGROUPS)).all()
     return Dashboard(
@@ -87,28 +86,7 @@ def _drifts(runs: Sequence[Any]) -> list[DriftPoint]:
     return points
 
 
-def _reading(connection: Connection, model_name: str) -> list[tuple[ReadingStep, ReadingStep | None]]:
-    images = connection.execute(text(_TEST_IMAGES), {"model": model_name}).all()
-    seconds = median_seconds(connection)
-    on_test = steps_on_test(
-        np.array([image.is_tumor for image in images], float),
-        np.array([image.tumor_probability for image in images], float),
-        [image.image_sha256 for image in images],
-        seconds,
-    )
-    live = live_steps(connection, model_name, seconds)
-    compared: Sequence[ReadingStep | None] = on_test or [None] * len(live)
-    return list(zip(live, compared, strict=True))
-
-
 _SUBGROUPS = "select * from subgroup_summary order by attribute, count_scan desc, subgroup limit 200"
-_TEST_IMAGES = """
-    select image_sha256, label <> 'normal' as is_tumor, 1 - probability_normal as tumor_probability
-    from test_prediction
-    where evaluation_id = (
-        select max(evaluation_id)
-        from evaluation join model_version using (model_version_id)
-        where model_name = :model and split = 'test')"""
 _CHAMPIONS = """
     select model_name, action::text as action, actor, promoted_at
     from promotion

@@ -17,6 +17,7 @@ create type rescore_state as enum (
 create type review_finding as enum (
     'glioma', 'meningioma', 'normal', 'pituitary', 'other_finding', 'unusable_image', 'cannot_tell');
 create type review_purpose as enum ('risk', 'audit', 'repeat', 'adjudication');
+create type accuracy_figure as enum ('scan', 'patient', 'predicted class', 'finding');  -- in the order of reports
 create type label_source as enum ('readers', 'senior_reader', 'adjudicated');
 
 -- Triggers of append-only tables --------------------------------------------------------------------------------------
@@ -817,7 +818,7 @@ comment on column scoring_run_summary.drop_evidence is
 
 create table live_accuracy_figure (
     scoring_run_id   bigint not null references scoring_run,
-    figure           text not null check (figure in ('scan', 'patient', 'predicted class', 'finding')),
+    figure           accuracy_figure not null,
     class            tumor_class,
     value            double precision,
     low              double precision,

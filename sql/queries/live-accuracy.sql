@@ -4,4 +4,4 @@ select
     count_drawn, count_read, count_settled, count_conflict, count_undecided, drop_evidence, estimated_at
 from braintumor.live_accuracy
 where scoring_run_id = (select max(scoring_run_id) from braintumor.live_accuracy)
-order by array_position(array['scan', 'patient', 'predicted class', 'finding'], figure), class;
+order by figure, class;

@@ -9,6 +9,8 @@ select
     round(drift::numeric, 2) as drift,
     count_reviewed,
     round(live_accuracy::numeric, 3) as live_accuracy,
+    round(live_accuracy_low::numeric, 3) as live_accuracy_low,
+    round(live_accuracy_high::numeric, 3) as live_accuracy_high,
     not_assessed
 from braintumor.subgroup_summary
 order by attribute, count_scan desc, subgroup;

@@ -1,25 +1,25 @@
 -- wilson_low(successes, trials), wilson_high(successes, trials): ends of the 95% Wilson interval of a share; null without trials.
 -- Example: 45 of 50 predictions were correct. What is the interval? select wilson_low(45, 50), wilson_high(45, 50).
 -- Source: Wilson, Journal of the American Statistical Association 22 (1927) 209. The interval is within 0 to 1 and
--- suits few trials.
-create function wilson_low(successes bigint, trials bigint) returns double precision
+-- suits few trials. A weighted share has the effective number of trials, which need not be whole.
+create function wilson_low(successes double precision, trials double precision) returns double precision
 language sql immutable parallel safe as $$
     select case when successes = 0 and trials > 0 then 0  -- where rounding would leave 1e-17
         else (p + z2 / (2 * n) - sqrt(z2 * (p * (1 - p) + z2 / (4 * n)) / n)) / (1 + z2 / n) end
-    from (select nullif(trials, 0)::double precision as n, successes::double precision / nullif(trials, 0) as p,
+    from (select nullif(trials, 0) as n, successes / nullif(trials, 0) as p,
                  1.959963984540054 ^ 2 as z2) as share
 $$;
-comment on function wilson_low(bigint, bigint) is
+comment on function wilson_low(double precision, double precision) is
     'Lower end of the 95% Wilson interval of a share; null without trials.';
 
-create function wilson_high(successes bigint, trials bigint) returns double precision
+create function wilson_high(successes double precision, trials double precision) returns double precision
 language sql immutable parallel safe as $$
     select case when successes = trials and trials > 0 then 1
         else (p + z2 / (2 * n) + sqrt(z2 * (p * (1 - p) + z2 / (4 * n)) / n)) / (1 + z2 / n) end
-    from (select nullif(trials, 0)::double precision as n, successes::double precision / nullif(trials, 0) as p,
+    from (select nullif(trials, 0) as n, successes / nullif(trials, 0) as p,
                  1.959963984540054 ^ 2 as z2) as share
 $$;
-comment on function wilson_high(bigint, bigint) is
+comment on function wilson_high(double precision, double precision) is
     'Upper end of the 95% Wilson interval of a share; null without trials.';
 
 -- stability_index(reference, observed): population stability index of two histograms, which are JSON objects of bin and count;

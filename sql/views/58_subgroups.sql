@@ -26,7 +26,8 @@ comment on column scan_subgroup.subgroup is 'Value of the attribute. For site an
 -- Example: does one scanner have more rejections than the others?
 -- Drift is the population stability index of the predicted classes, against the 28 days before. It has the same least
 -- number of predictions as drift_weekly. The live accuracy is that of the settled scans of the audit sample, over 90
--- days, as in live_accuracy: each scan has the weight 1 / audit_probability.
+-- days: each scan has the weight 1 / audit_probability, as in live_accuracy. Its interval takes the scans of one patient as
+-- one (Kish's effective number).
 create view subgroup_summary as
 with period as (
     select scoring_run_id, started_at > now() - interval '28 days' as is_recent
@@ -65,16 +66,27 @@ histogram as (
     ) as by_class
     group by attribute, subgroup, is_recent
 ),
+patient as (
+    select
+        attribute,
+        subgroup,
+        count(*) as count_scan,
+        sum(1 / audit_probability::double precision) as weight,
+        sum(is_agreed::integer / audit_probability::double precision) as agreed
+    from audited_scan
+    join scan_subgroup using (scan_id)
+    where outcome = 'settled' and audited_scan.processed_at > now() - interval '90 days'
+    group by attribute, subgroup, cluster_key
+),
 reviewed as (
     select
         attribute,
         subgroup,
-        count(*) as count_reviewed,
-        sum(is_agreed::integer / audit_probability::double precision) / sum(1 / audit_probability::double precision)
-            as live_accuracy
-    from audited_scan
-    join scan_subgroup using (scan_id)
-    where outcome = 'settled' and audited_scan.processed_at > now() - interval '90 days'
+        sum(count_scan)::bigint as count_reviewed,
+        count(*) as count_patient,
+        sum(agreed) / sum(weight) as live_accuracy,
+        sum(weight) ^ 2 / sum(weight ^ 2) as count_effective
+    from patient
     group by attribute, subgroup
 )
 select
@@ -92,14 +104,16 @@ select
     case when recent.count_frame >= 100 and before.count_frame >= 100
         then stability_index(before.bins, recent.bins) end as drift,
     coalesce(count_reviewed, 0) as count_reviewed,
-    case when count_reviewed >= 20 then live_accuracy end as live_accuracy,
+    case when count_patient >= 20 then live_accuracy end as live_accuracy,
     concat_ws('; ',
         case when count_scan < 20 then 'fewer than 20 scans: not assessed' end,
         case when coalesce(recent.count_frame, 0) < 20 then 'fewer than 20 predictions: classes not assessed' end,
         case when coalesce(recent.count_frame, 0) < 100 or coalesce(before.count_frame, 0) < 100
             then 'fewer than 100 predictions in one period: drift not assessed' end,
-        case when coalesce(count_reviewed, 0) < 20 then 'fewer than 20 audited scans: accuracy not assessed' end
-    ) as not_assessed
+        case when coalesce(count_patient, 0) < 20 then 'fewer than 20 audited patients: accuracy not assessed' end
+    ) as not_assessed,
+    case when count_patient >= 20 then wilson_low(live_accuracy * count_effective, count_effective) end as live_accuracy_low,
+    case when count_patient >= 20 then wilson_high(live_accuracy * count_effective, count_effective) end as live_accuracy_high
 from counted
 left join histogram as recent
     on recent.attribute = counted.attribute and recent.subgroup = counted.subgroup and recent.is_recent
@@ -136,5 +150,7 @@ comment on column subgroup_summary.drift is
 comment on column subgroup_summary.count_reviewed is
     'Scans of the audit sample that blind reviews have settled, of the last 90 days.';
 comment on column subgroup_summary.live_accuracy is
-    'Share of these scans on which reviewers and model agree, weighted by audit_probability; null below 20 scans.';
+    'Share of these scans on which reviewers and model agree, weighted by audit_probability; null below 20 patients.';
 comment on column subgroup_summary.not_assessed is 'Which values are not assessed, and why; empty if all are.';
+comment on column subgroup_summary.live_accuracy_low is 'Lower end of the 95% interval of live_accuracy.';
+comment on column subgroup_summary.live_accuracy_high is 'Upper end of the 95% interval of live_accuracy.';

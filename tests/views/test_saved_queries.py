@@ -23,7 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
 NAMES = [query.name for query in saved_queries.queries()]
 NOT_ASSESSED = (
     "fewer than 20 scans: not assessed; fewer than 20 predictions: classes not assessed; fewer than 100 predictions in "
-    "one period: drift not assessed; fewer than 20 audited scans: accuracy not assessed"
+    "one period: drift not assessed; fewer than 20 audited patients: accuracy not assessed"
 )
 DUPLICATE_REASONS = ["not_validated_on_volumes", "same_content_other_patient"]
 
@@ -38,7 +38,7 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
         ("new", "normal", 4, 0.3636),
         ("new", "pituitary", 2, 0.1818),
     ],
-    "calibration": [(0.9, 3, 0.98, 0.6667, 0.2077, 0.9385)],
+    "calibration": [("new", 0.9, 2, 0.975, 0.5, 0.0945, 0.9055), ("old", 0.9, 1, 0.99, 1.0, 0.2065, 1.0)],
     "confusion-with-reviewers": [
         ("new", "glioma", "glioma", 1),
         ("new", "glioma", "normal", 1),
@@ -75,9 +75,9 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
     "reviewers": [("ann", 5, 20, 4, 1), ("bob", 4, 13, 2, 0)],
     "second-opinion": [(6, 0, "new", "glioma", 0.62, "normal", 0.6)],
     "subgroups": [
-        ("device model", "skyra", 1, 0, None, None, None, 0, None, NOT_ASSESSED),
-        ("manufacturer", "ge", 2, 1, None, None, None, 0, None, NOT_ASSESSED),
-        ("manufacturer", "siemens", 1, 0, None, None, None, 0, None, NOT_ASSESSED),
+        ("device model", "skyra", 1, 0, None, None, None, 0, None, None, None, NOT_ASSESSED),
+        ("manufacturer", "ge", 2, 1, None, None, None, 0, None, None, None, NOT_ASSESSED),
+        ("manufacturer", "siemens", 1, 0, None, None, None, 0, None, None, None, NOT_ASSESSED),
     ],
     "suspicious-studies": [("study 2", "pituitary", 1, 0.96, 10, 0), ("study 1", "normal", 3, 0.95, 9, 1)],
     "cross-patient-duplicates": [(9, 10)],
@@ -120,6 +120,16 @@ def test_a_saved_query_returns_its_result(world_to_read: Settings, name: str) ->
     rounded = [tuple(round(cell, 4) if isinstance(cell, float) else cell for cell in row) for row in without_dates]
     assert rounded == RESULTS[name]
     assert saved_queries.find_query(name).question.endswith(("?", "."))
+
+
+def test_calibration_weights_scans_by_their_selection(world: Settings) -> None:
+    """Of two scans, the one with a wrong prediction stands for 5 scans, and the other one for 50."""
+    change(world, "update scan set audit_probability = 0.2 where scan_id = 7")
+    engine = database.connect(world)
+    of_new = saved_queries.run_query(engine, "calibration").rows[0]
+    engine.dispose()
+    assert of_new[4] == pytest.approx(50 / 55)
+    assert of_new[5] < 0.3 and 0.99 < of_new[6] < 1, "an effective number of 1.2 scans"
 
 
 def test_saved_queries_read_views_only(world: Settings) -> None:

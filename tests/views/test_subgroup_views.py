@@ -7,6 +7,7 @@ import math
 import pytest
 
 from braintumor.config.settings import Settings
+from braintumor.evaluation.metrics.classification import wilson_interval
 from tests.sql import change, rows
 
 SUMMARY = """
@@ -63,7 +64,7 @@ def test_few_scans_are_counted_and_not_assessed(world: Settings) -> None:
         (19, 7, None, 12, None, None, None, None, None, None, 12, None,
          "fewer than 20 scans: not assessed; fewer than 20 predictions: classes not assessed; "
          "fewer than 100 predictions in one period: drift not assessed; "
-         "fewer than 20 audited scans: accuracy not assessed")
+         "fewer than 20 audited patients: accuracy not assessed")
     ]  # fmt: skip
 
 
@@ -78,6 +79,20 @@ def test_many_scans_have_shares_drift_and_accuracy(world: Settings) -> None:
     assert size == 1.5, "of the 50 predictions with a set"
     assert index == pytest.approx(drift)
     assert (reviewed, accuracy, missing) == (200, pytest.approx(0.7), "")
+
+
+def test_live_accuracy_has_an_interval_of_weighted_patients(world: Settings) -> None:
+    """The 20 patients have 10 scans each. The predictions of 5 patients are wrong, and their scans weigh a tenth."""
+    add_scans(world, run=3, gliomas=150, normals=50)
+    change(world, "update scan set patient_pseudonym = (scan_id - 3001) / 10 where scan_id > 3000")
+    change(world, "update scan set audit_probability = 0.2 where scan_id > 3150")
+    found = "select live_accuracy, live_accuracy_low, live_accuracy_high from subgroup_summary where subgroup = 'F'"
+    ((accuracy, low, high),) = rows(world, found)
+    effective = (15 + 0.5) ** 2 / (15 + 0.05)
+    assert accuracy == pytest.approx(15 / 15.5)
+    assert (low, high) == pytest.approx(wilson_interval(15 / 15.5 * effective, effective))
+    change(world, "update scan set patient_pseudonym = '0' where patient_pseudonym = '1'")
+    assert rows(world, found) == [(None, None, None)]
 
 
 def test_old_scans_and_rescores_do_not_count(world: Settings) -> None:

@@ -135,7 +135,7 @@ def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating]
     )
 
 
-def wilson_interval(hits: float, count: int) -> tuple[float, float]:
+def wilson_interval(hits: float, count: float) -> tuple[float, float]:
     """Return the 95% confidence interval (low, high) of the share ``hits / count``.
 
     The interval is within [0, 1] and accurate near 0 and 1.

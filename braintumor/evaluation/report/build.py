@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Engine, text
 
 from braintumor.dataset.snapshot import identified_of
@@ -16,11 +15,11 @@ from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.set_coverage import coverage_of
-from braintumor.evaluation.metrics.significance import ClusteredAccuracy, ImagePredictions
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.report.champion_comparison import compare_with_champion
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
-from braintumor.evaluation.report.tables import ReportTable, reading_table, sets_table, similarity_table
+from braintumor.evaluation.report.tables import reading_table, sets_table, similarity_table
 from braintumor.evaluation.store import (
     load_diagnostics,
     load_distance_bands,
@@ -28,8 +27,7 @@ from braintumor.evaluation.store import (
     load_image_predictions,
     newest_verdict,
 )
-from braintumor.labels import TUMORS, TumorClass
-from braintumor.live_accuracy.reading import median_seconds, steps_on_test
+from braintumor.live_accuracy.reading import median_seconds, predicted_steps
 from braintumor.registry.model_versions import ModelVersion, training_of
 from braintumor.reports.paths import EVIDENCE
 
@@ -64,6 +62,7 @@ def build_model_report(
         predictions = load_image_predictions(connection, model, model.snapshot_id, Split.TEST)
         seconds = median_seconds(connection)
         stored = newest_verdict(connection, model)
+        steps = predicted_steps(connection, model.model_name, seconds)
     similarity = similarity_table(
         bands, grouped_accuracy=training.grouped_accuracy, random_split_accuracy=training.naive_accuracy
     )
@@ -98,7 +97,7 @@ def build_model_report(
         occlusion=diagnostics.occlusion,
         slices=diagnostics.slices,
         tables=(
-            _reading_table(predictions, seconds),
+            reading_table(steps, seconds=seconds),
             sets_table(thresholds, coverages),
             *([] if similarity is None else [similarity]),
         ),
@@ -106,17 +105,6 @@ def build_model_report(
         plots=plots or ModelPlots(),
         **_facts(engine, model),
     )
-
-
-def _reading_table(predictions: ImagePredictions, seconds: float) -> ReportTable:
-    images = list(predictions.values())
-    steps = steps_on_test(
-        np.array([image.label in TUMORS for image in images], float),
-        np.array([1 - image.probabilities[TumorClass.NORMAL.position] for image in images], float),
-        [image.group_key for image in images],
-        seconds,
-    )
-    return reading_table(steps, seconds=seconds)
 
 
 def _initialization(kind: str, sha256: str | None) -> str:

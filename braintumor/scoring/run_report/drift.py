@@ -4,10 +4,11 @@ The references are the recent runs over the same prefixes, and the test split of
 only with recent runs, because the test split is almost balanced and a hospital's scans are not. Confidence differs by
 class, so the reference is first weighted to the run's class mix.
 
-Runs are counted in patients, because slices of one head are not independent. The test split is counted in images. By
-chance alone, the index is about chi-squared / n, with n = 1 / (1/run + 1/reference). Here, run and reference are the
-two counts (Yurdakul, Statistical properties of population stability index, 2018). The index is assessed only if this
-chance value is below the bound in 99% of runs.
+Runs and the test split are counted in patients, because slices of one head are not independent. A group of
+near-duplicate test images counts as one patient if no patient is known. By chance alone, the index is about
+chi-squared / n, with n = 1 / (1/run + 1/reference). Here, run and reference are the two counts (Yurdakul, Statistical
+properties of population stability index, 2018). The index is assessed only if this chance value is below the bound in
+99% of runs.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Histogram = Mapping[str, float]
 class Drift:
     """Hold the population stability indexes of class mix and confidence against one reference.
 
-    ``reference`` is ``RECENT_RUNS`` or ``TEST_SPLIT``. ``count_reference`` is its number of patients or images.
+    ``reference`` is ``RECENT_RUNS`` or ``TEST_SPLIT``. ``count_reference`` is its number of patients.
     ``None`` means that an index was not assessed.
     """
 
@@ -56,11 +57,10 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Hold the numbers of patients by predicted class and confidence, in runs or in the test split.
+    """Hold the numbers of patients of runs or of the test split, by predicted class and confidence.
 
-    The keys of ``people`` are pairs of class and tenth of confidence. Each patient counts as 1 per run, divided equally
-    among the patient's predictions. In the test split, each image counts as 1. ``count_frame`` is the number of
-    predictions, and ``count_run`` the number of runs.
+    The keys of ``people`` are pairs of class and tenth of confidence. A patient has weight 1, in equal parts for each
+    prediction. ``count_frame`` is the number of predictions, and ``count_run`` the number of runs.
     """
 
     people: Mapping[tuple[str, str], float]

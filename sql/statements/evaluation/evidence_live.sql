@@ -4,4 +4,4 @@ select
     count_undecided, drop_evidence, estimated_at
 from live_accuracy
 where scoring_run_id = (select max(scoring_run_id) from live_accuracy where model_name = :name)
-order by array_position(array['scan', 'patient', 'predicted class', 'finding'], figure), class
+order by figure, class

@@ -8,6 +8,8 @@ select
     drift,
     count_reviewed as count_scan_settled,
     live_accuracy,
+    live_accuracy_low,
+    live_accuracy_high,
     not_assessed
 from subgroup_summary
 order by attribute, count_scan desc, subgroup

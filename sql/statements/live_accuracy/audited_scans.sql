@@ -14,7 +14,8 @@ select
     audited_scan.is_agreed,
     audited_scan.confidence,
     audited_scan.probability_normal,
-    patient.count_scan as count_scan_of_patient
+    patient.count_scan as count_scan_of_patient,
+    date_trunc('week', audited_scan.processed_at at time zone 'utc')::date as week
 from period
 join audited_scan using (scan_id)
 left join patient on patient.patient_pseudonym = audited_scan.patient_pseudonym

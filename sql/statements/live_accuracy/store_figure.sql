@@ -3,7 +3,7 @@ insert into live_accuracy_figure (
     scoring_run_id, figure, class, value, low, high, not_assessed,
     count_drawn, count_read, count_settled, count_conflict, count_undecided)
 values (
-    :scoring_run_id, :figure, cast(:label as tumor_class), :value, :low, :high, :not_assessed,
+    :scoring_run_id, cast(:figure as accuracy_figure), cast(:label as tumor_class), :value, :low, :high, :not_assessed,
     :count_drawn, :count_read, :count_settled, :count_conflict, :count_undecided)
 on conflict (scoring_run_id, figure, class) do update
 set value = excluded.value, low = excluded.low, high = excluded.high, not_assessed = excluded.not_assessed,

@@ -19,7 +19,7 @@ from braintumor.scoring.run_report.drift import RECENT_RUNS, TEST_SPLIT, Drift, 
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.statistics import run_statistics
 from braintumor.scoring.run_report.status import make_run_status
-from tests.audits import add_model
+from tests.audits import add_model, group_test_images
 from tests.sql import change, rows
 
 RULES = RunReportRules.load()
@@ -189,6 +189,13 @@ def test_patients_count_once_and_other_runs_are_not_read(site: Settings, engine:
     current = add_run(site, WARD, days=0)
     add_run(site, SHIFTED, days=0)
     assert measured(engine, current)[RECENT_RUNS].count_reference == 7 * 75
+
+
+def test_related_test_images_count_once(site: Settings, engine: Engine) -> None:
+    run = add_run(site, WARD, days=0)
+    assert measured(engine, run)[TEST_SPLIT].count_reference == 200
+    group_test_images(site, 100)
+    assert measured(engine, run)[TEST_SPLIT].count_reference == 100
 
 
 MIX = (0.08, 0.07, 0.8, 0.05)
