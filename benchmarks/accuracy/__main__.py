@@ -12,6 +12,7 @@ fine-tuning continues after its last epoch.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from pathlib import Path
@@ -49,6 +50,7 @@ def main(
     only: str,
 ) -> None:
     """Measure every cell of the table on FOLDER."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     use_onednn()
     cache = cache.expanduser()
     cache.mkdir(parents=True, exist_ok=True)
