@@ -1,6 +1,6 @@
 -- Is the confidence calibrated: with how many audited predictions of each confidence band do blind reviewers agree?
 select
-    round(braintumor.confidence_bin(confidence) / 10.0, 1) as confidence_from,
+    braintumor.confidence_bin(confidence) / 10.0 as confidence_from,
     count(*) as count_frame,
     avg(confidence) as mean_confidence,
     avg(is_agreed::integer)::double precision as agreement,
