@@ -70,8 +70,8 @@ async def invalid_request_response(request: Request, error: RequestValidationErr
     """Return the response to a request with an invalid value: a page for people, FastAPI's response for programs."""
     if not _is_page(request):
         return await request_validation_exception_handler(request, error)
-    names = ", ".join(sorted({str(each["loc"][-1]) for each in error.errors()}))
-    return _response(request, 422, f"The address has an invalid value: {names}. Correct it, or go to all models.")
+    reasons = "; ".join(sorted({f"{each['loc'][-1]}: {each['msg']}" for each in error.errors()}))
+    return _response(request, 422, f"The address has an invalid value. {reasons}. Correct it.")
 
 
 def _response(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -80,12 +80,14 @@ def _response(request: Request, status: int, detail: str, headers: dict[str, str
         return JSONResponse({"detail": detail}, status_code=status, headers=headers)
     from braintumor.reports.error_page import error_page
 
-    airflow = request.scope["root_path"].rstrip("/").partition("/braintumor/")[0]
+    root = request.scope["root_path"].rstrip("/")
+    airflow, _, app = root.partition("/braintumor/")
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     page = error_page(
         status,
         detail,
         login=f"{airflow}/api/v2/auth/login?{urlencode({'next': here})}" if status == 401 else "",  # noqa: PLR2004
+        home=(f"{root}/", _HOMES.get(app, "")),
         airflow=f"{airflow}/",
     )
     policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
@@ -97,6 +99,8 @@ def _is_page(request: Request) -> bool:
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
+_HOMES = {"reports": "All models", "review": "Worklist"}
+"""Name of the first page of each app."""
 _NOT_FOUND = (ReviewError, ObjectStoreError, ModelIntegrityError)
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {

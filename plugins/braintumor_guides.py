@@ -45,7 +45,7 @@ def _sections_with(text: str, find: str) -> str:
     head, *sections = re.split("^### ", text, flags=re.MULTILINE)
     sections = [section.partition("\n## ")[0] for section in sections]  # without the heading of the next part
     found = [f"### {section}" for section in sections if find.lower() in section.lower()]
-    count = f"{len(found)} of {len(sections)} views and tables contain this text."
+    count = f"## {len(found)} of {len(sections)} views and tables contain this text"
     return "\n".join([head.partition("\n")[0], "", count, "", *found])
 
 

@@ -102,7 +102,12 @@ def _filters(
             reason=ReviewReason(reason) if reason else None,
         )
     except ValueError as error:
-        raise HTTPException(422, "No such tab, day, class or reason.") from error
+        raise HTTPException(
+            422,
+            f"A filter in the address is not valid. Allowed: tab {', '.join(Tab)}; day YYYY-MM-DD; "
+            f"class {', '.join(TumorClass)}; reason {', '.join(ReviewReason)}. "
+            f"Received: tab={tab!r}, day={day!r}, class={tumor_class!r}, reason={reason!r}. Correct it.",
+        ) from error
 
 
 def _caller(request: Request, user: GetUserDep) -> Caller:

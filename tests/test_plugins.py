@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
 from fastapi.testclient import TestClient
 
 from braintumor.config.roles import Role
@@ -65,6 +66,7 @@ def test_person_without_session_gets_login_link_back(monkeypatch: pytest.MonkeyP
     back = "%2Fbraintumor%2Freports%2Fcompare%3Fmodel%3Da%26model%3Db"
     assert (page.status_code, page.headers["Content-Type"]) == (401, "text/html; charset=utf-8")
     assert f'<a href="/api/v2/auth/login?next={back}">Sign in and return to this page</a>' in page.text
+    assert "All models" not in page.text, "it would only lead to another 401"
     assert client.get("/braintumor/reports/compare").json() == {"detail": "Not authenticated"}
 
 
@@ -84,6 +86,13 @@ def test_people_get_errors_as_pages(error: Exception, status: int, title: str, m
     assert page.status_code == status and f'<h1 class="first">{title}</h1>' in page.text
     assert "<b>" not in page.text and "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert ("Try again" in page.text) == (status == 503)
+    assert '<a href="/braintumor/reports/">All models</a>' in page.text
+
+
+def test_page_with_invalid_value_says_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"loc": ("query", "page"), "msg": "Input should be less than or equal to 1000"}
+    page = failing_app(monkeypatch, RequestValidationError([wrong])).get("/braintumor/reports/compare", headers=HTML)
+    assert page.status_code == 422 and "page: Input should be less than or equal to 1000. Correct it." in page.text
 
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -145,6 +154,10 @@ INVALID = [
     "/?page=1001",
     f"/?page={10**30}",
     "/?page=x",
+    "/?tab=x",
+    "/?day=2026-13-01",
+    "/?class=x",
+    "/?reason=x",
     "/?model=a%00b",
     "/?model=%3Cscript%3E",
     f"/?model={'m' * 201}",
@@ -246,6 +259,7 @@ def test_pages_refuse_impossible_values_and_hide_database_host(tmp_path: Path) -
     assert {each: status for each, (status, _) in zip(asked, got, strict=True)} == dict(
         zip(asked, expected, strict=True)
     )
+    assert "Allowed: tab waiting, conflict, mine, answered; day" in got[asked.index("/?tab=x")][1]
     refused = [words for status, words in got if status == 503]
     assert all("No usable connection to Postgres" in words for words in refused)
     assert not [words for words in refused if "127.0.0.1" in words or "secret" in words]

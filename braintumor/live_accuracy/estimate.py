@@ -89,7 +89,7 @@ def estimate_accuracy(
     keys, cluster = np.unique(reviewed.clusters, return_inverse=True)
     count = len(keys)
     if count < MINIMUM_CLUSTERS:
-        return f"only {count} patients or scans have a finding, {MINIMUM_CLUSTERS} are required"
+        return f"{count} of {MINIMUM_CLUSTERS} required patients or scans have a finding"
     weight = 1 / reviewed.probability / (1 / reviewed.probability).sum()
     factor, mean, variance_of_mean = 0.0, 0.0, 0.0
     if of_all is not None:

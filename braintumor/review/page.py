@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from jinja2 import Environment
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from braintumor.db.database import transaction
 from braintumor.errors import ConfigurationError
@@ -40,6 +41,8 @@ from braintumor.review.worklist import (
 )
 
 _HERE = Path(__file__).parent
+_Frame: TypeAlias = tuple[int, int]
+"""Scan ID and frame index."""
 _STATIC = {"review.css": "text/css", "review.js": "text/javascript"}
 
 
@@ -89,7 +92,7 @@ def worklist_page(engine: Engine, filters: Filters, caller: Caller, *, number: i
 
 def frame_page(
     engine: Engine,
-    frame: tuple[int, int],
+    frame: _Frame,
     caller: Caller,
     *,
     filters: Filters,
@@ -110,13 +113,7 @@ def frame_page(
         shown = read_frame(
             connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=caller.is_reviewer
         )
-        session: ReviewSession | None = None
-        if session_id is None:
-            before, after = neighbors(connection, filters, person=person, scan_id=scan_id, frame_index=frame_index)
-        else:
-            session = find_session(connection, session_id, person=person)
-            before = previous_item(connection, session_id, before=frame)
-            after = next_item(connection, session_id, after=frame)
+        session, before, after = _queue(connection, frame, filters, session_id=session_id, person=person)
     query = f"session={session_id}" if session_id is not None else filter_query(filters)
     end = session_url(session_id) if session_id is not None else f"?{query}"
     return _render(
@@ -193,6 +190,17 @@ def session_url(session_id: int) -> str:
 def filter_query(filters: Filters) -> str:
     """Return the filters as a URL query."""
     return urlencode({name: value for name, value in _chosen(filters).items() if value})
+
+
+def _queue(
+    connection: Connection, frame: _Frame, filters: Filters, *, session_id: int | None, person: str
+) -> tuple[ReviewSession | None, _Frame | None, _Frame | None]:
+    """Return the session and the frames before and after ``frame`` in it, or ``None`` and those of the worklist."""
+    if session_id is None:
+        scan_id, frame_index = frame
+        return None, *neighbors(connection, filters, person=person, scan_id=scan_id, frame_index=frame_index)
+    session = find_session(connection, session_id, person=person)
+    return session, previous_item(connection, session_id, before=frame), next_item(connection, session_id, after=frame)
 
 
 def _chosen(filters: Filters) -> Mapping[str, str]:

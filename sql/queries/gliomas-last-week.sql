@@ -1,6 +1,6 @@
 -- How many frames scored last week (Monday to Sunday, UTC) have the predicted class glioma, by confidence band?
 select
-    braintumor.confidence_bin(confidence) / 10.0 as confidence_from,
+    round(braintumor.confidence_bin(confidence) / 10.0, 1) as confidence_from,
     count(*) as count_frame,
     count(distinct scan_id) as count_scan
 from braintumor.current_prediction

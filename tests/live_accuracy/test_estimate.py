@@ -65,7 +65,7 @@ def test_only_correct_predictions_still_give_an_interval() -> None:
 
 def test_too_few_reviewed_patients_are_not_assessed() -> None:
     few = scans(np.ones(40), clusters=[str(i % (MINIMUM_CLUSTERS - 1)) for i in range(40)])
-    assert estimate_accuracy(few) == "only 19 patients or scans have a finding, 20 are required"
+    assert estimate_accuracy(few) == "19 of 20 required patients or scans have a finding"
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.08])

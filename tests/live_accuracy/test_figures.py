@@ -92,7 +92,7 @@ def test_class_figures_have_the_scans_of_their_class(site: Settings, engine: Eng
     assert found[Figure.FINDING, TumorClass.GLIOMA].value == pytest.approx(1.0)
     assert found[Figure.FINDING, TumorClass.NORMAL].value == pytest.approx(0.75)
     few = found[Figure.PREDICTED, TumorClass.NORMAL]
-    assert str(few) == "not assessed: only 18 patients or scans have a finding, 20 are required"
+    assert str(few) == "not assessed: 18 of 20 required patients or scans have a finding"
 
 
 def test_missing_data_gives_a_reason_and_no_number(site: Settings, engine: Engine) -> None:

@@ -62,7 +62,7 @@ def test_lower_threshold_costs_minutes_and_finds_tumors() -> None:
 
 def test_few_tumors_are_not_assessed() -> None:
     few = steps_on_test(np.repeat([1.0, 0.0], [5, 50]), np.linspace(0, 1, 55), [str(i) for i in range(55)], seconds=20)
-    assert at(few, 0.5).missed_words == "not assessed: only 5 patients or scans have a finding, 20 are required"
+    assert at(few, 0.5).missed_words == "not assessed: 5 of 20 required patients or scans have a finding"
     assert steps_on_test(np.zeros(50), np.zeros(50), [str(i) for i in range(50)], seconds=20) == []
 
 

@@ -82,6 +82,18 @@ def test_counts_agree_with_the_filtered_lists(night: Settings, engine: Engine) -
     assert 'reason=out_of_distribution">out of distribution <b>1</b>' in page
 
 
+def test_reason_behind_the_counted_frames_has_no_count(
+    night: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(night, "update prediction set review_reasons = '{}'")
+    change(night, "update prediction set review_reasons = '{out_of_distribution}' where scan_id = 1")
+    change(night, "update prediction set review_reasons = '{no_likely_class}' where scan_id = 2")
+    monkeypatch.setattr("braintumor.review.worklist._MAX_COUNTED", 1)
+    page = worklist_page(engine, Filters(reason=ReviewReason.NO_LIKELY_CLASS), ANN, number=0)
+    assert 'aria-current="true">no likely class</a>' in page and "scan 2 ·" in page
+    assert "out of distribution <b>1+</b>" in page
+
+
 def test_worklist_card_counts_slices_from_one(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}'")
     frames = [frame for (frame,) in rows(night, "select frame_index from prediction where scan_id = 6 order by 1")]

@@ -240,7 +240,7 @@ def test_saved_decision_is_named_and_undone_from_the_next_page(live: Stack, page
     with page.expect_navigation():
         page.keyboard.press("u")
     expect(page.locator("#status")).to_have_text("Undone. Decide again.")
-    assert page.url.endswith("/frame/3/0")
+    assert page.url.endswith("/frame/3/0?tab=mine")
 
 
 def test_message_not_saved_stays_visible_on_a_phone(live: Stack, page: Page) -> None:

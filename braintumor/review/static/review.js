@@ -35,7 +35,8 @@ async function retract() {
     const { frame } = await send("retractions", {});
     if (frame) {
       leave("Undone. Decide again.");
-      location.assign(frame);
+      const isOfSession = frame.includes("?") || location.search.includes("session=");
+      location.assign(isOfSession ? frame : frame + location.search); // the same tab and filters as before
     } else showStatus("You have no decision to undo.");
   } catch (error) {
     showStatus(`Not undone: ${error.message}`, true);
