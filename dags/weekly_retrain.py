@@ -298,7 +298,9 @@ def weekly_retrain() -> None:
     )
 
     wanted: Any = recipes()
-    candidates = candidate.partial(snapshot_id=snapshot()).expand(recipe=wanted)
+    taken: Any = snapshot()
+    wanted >> taken  # a wrong value of the form fails before all labeled images are read
+    candidates = candidate.partial(snapshot_id=taken).expand(recipe=wanted)
     verdict: Any = gate(wanted)
     promoted = promote(verdict)
     chain(candidates, verdict, preview(verdict), route(verdict), [approve, promoted])

@@ -16,6 +16,7 @@ from braintumor.errors import BrainTumorError
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack import envfile
 from devstack.demo import SMALL_RECIPES, run_demo
+from devstack.errors import StackError
 from devstack.objectserver import external_endpoint
 from devstack.postgres import program
 from devstack.stack import Stack
@@ -96,6 +97,8 @@ def env(options: argparse.Namespace, _rest: list[str]) -> int:
 
 def put(options: argparse.Namespace, _rest: list[str]) -> int:
     """Upload the files of a folder to the prefix of new scans."""
+    if not any(path.is_file() for path in options.folder.rglob("*")):
+        raise StackError(f"{options.folder} is not a folder with files. Give a folder. Its files are uploaded.")
     settings = Settings.from_environment(_stack(options).library_env())
     prefix = S3Uri.parse(settings.require("scans_uri"))
     written = ObjectStore.connect(settings).upload_folder(options.folder, prefix)

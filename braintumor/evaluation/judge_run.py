@@ -148,7 +148,8 @@ def _evaluated_models(engine: Engine, run_key: str) -> list[ModelVersion]:
         ]
     if not evaluated:
         raise EvaluationError(
-            f"No recipe of the run {run_key!r} has an evaluated model. See the logs of `train` and `evaluate`."
+            f"No recipe of the run {run_key!r} has an evaluated model. See the log of the first task that failed: "
+            "`recipes`, `snapshot`, `train` or `evaluate`."
         )
     return evaluated
 

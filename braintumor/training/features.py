@@ -60,11 +60,11 @@ class FeatureExtractor:
         device = f"{devices[0]} (Keras on {keras.backend.backend()})" if devices else "cpu (OpenVINO)"
         return cls(fastest_embed(classifier.embedder), device=device)
 
-    def extract(self, frames: NDArray[np.uint8]) -> Features:
-        """Return the features of ``frames``, uint8 (N, S, S, 3), N >= 1."""
+    def extract(self, frames: NDArray[np.uint8], *, step: str = "Computing features") -> Features:
+        """Return the features of ``frames``, uint8 (N, S, S, 3), N >= 1. The progress lines begin with ``step``."""
         pooled: list[NDArray[np.float32]] = []
         total: NDArray[np.float64] | float = 0.0
-        with progress("Computing features", len(frames)) as advance:
+        with progress(step, len(frames)) as advance:
             for part in self._run(frames):
                 pooled.append(part["embedding"])
                 total = total + part["features"].sum(axis=0, dtype=np.float64)

@@ -152,12 +152,16 @@ class _Training:
         plain = extractor.extract(frames)
         views = [plain.pooled]
         if recipe.flip_views:
-            views = [np.concatenate([plain.pooled, extractor.extract(frames[:, :, ::-1]).pooled])]
+            mirrored = extractor.extract(frames[:, :, ::-1], step="Computing features of mirrored images")
+            views = [np.concatenate([plain.pooled, mirrored.pooled])]
         elif recipe.augmentation is not None:
             augmented = augmented_views(frames, recipe.augmentation, seed=recipe.seed)
-            views += [extractor.extract(view).pooled for view in augmented]
+            views += [
+                extractor.extract(view, step=f"Computing features of changed view {number}").pooled
+                for number, view in enumerate(augmented, start=1)
+            ]
         _log.info("features of %d views in %.0f s", sum(map(len, views)), time.monotonic() - started)
-        validation_features = extractor.extract(self._validation.frames).pooled
+        validation_features = self._validation_features(extractor)
         fitted = fit_head(
             recipe,
             views=views,
@@ -207,9 +211,13 @@ class _Training:
             history=history,
             mean_map=plain.mean_map,
             training_features=plain.pooled,
-            validation_features=extractor.extract(self._validation.frames).pooled,
+            validation_features=self._validation_features(extractor),
             device=extractor.device,
         )
+
+    def _validation_features(self, extractor: FeatureExtractor) -> NDArray[np.float32]:
+        step = "Computing features of validation images"
+        return extractor.extract(self._validation.frames, step=step).pooled
 
     def finish(self, stage: _Stage, *, folder: Path, snapshot_id: str) -> Manifest:
         """Write the model folder, and return its manifest.

@@ -121,6 +121,10 @@ def test_retrain_form_has_choices_in_sections(dags: dict[str, Any]) -> None:
     assert sections == ["Training", "Training", *by_hand, "Promotion", "Promotion"]
 
 
+def test_recipes_are_checked_before_the_snapshot(dags: dict[str, Any]) -> None:
+    assert dags["weekly_retrain"]["tasks"]["snapshot"]["after"] == ["recipes"]
+
+
 def test_preview_precedes_approval_which_is_recorded(dags: dict[str, Any]) -> None:
     after = {name: task["after"] for name, task in dags["weekly_retrain"]["tasks"].items()}
     assert after["preview"] == ["gate"] and "preview" in after["route"] and "route" in after["approve"]
