@@ -14,7 +14,7 @@ with patient as (
 band as (
     select
         model_name,
-        bin / 10.0 as confidence_from,
+        round(bin / 10.0, 1) as confidence_from,
         sum(count_scan)::bigint as count_scan,
         sum(confidence) / sum(weight) as mean_confidence,
         sum(agreed) / sum(weight) as agreement,
