@@ -68,6 +68,7 @@ def show_lines(stream: TextIO, *loggers: str) -> None:
         for name in loggers:
             logger = logging.getLogger(name)
             logger.handlers = [_AboveBar(stream)]
+            logger.propagate = False  # TensorFlow and OpenVINO can give the root logger a handler later
             logger.setLevel(logging.INFO)
 
 

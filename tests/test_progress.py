@@ -24,6 +24,7 @@ import logging, sys, time
 from braintumor import progress
 progress.BAR_INTERVAL_S = progress.LINE_INTERVAL_S = {SECONDS}
 progress.show_lines(sys.stderr, "braintumor.progress", "braintumor.example")
+logging.basicConfig()  # as some libraries do: each line must still come once
 with progress.progress("Reading", 40) as advance:
     for number in range(40):
         time.sleep({SECONDS / 5})
@@ -31,6 +32,12 @@ with progress.progress("Reading", 40) as advance:
             logging.getLogger("braintumor.example").info("line %d", number)
         advance(1)
 """
+
+
+@pytest.fixture(autouse=True)
+def _propagated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the lines reach the root logger, even after a test of a command in the same process."""
+    monkeypatch.setattr(logging.getLogger("braintumor.progress"), "propagate", True)
 
 
 @pytest.fixture
