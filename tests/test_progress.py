@@ -137,6 +137,7 @@ def test_terminal_shows_a_bar_and_whole_log_lines() -> None:
     texts = in_terminal()
     assert [text for text in texts if text.startswith("line ")] == ["line 9", "line 19", "line 29", "line 39"]
     bars = [text for text in texts if text.startswith("Reading: ")]
+    assert not any("INFO:" in text for text in texts), "the root logger's handler writes the lines a second time"
     assert len(bars) >= 3 and set(texts) == {*bars, "line 9", "line 19", "line 29", "line 39"}
     assert "100%" in bars[-1] and "40 of 40 images" in bars[-1] and bars[-1].endswith(" left")
 
