@@ -19,7 +19,7 @@ def page_environment(folder: Path) -> Environment:
     """Return a Jinja environment that escapes every text and raises an error for an undefined variable.
 
     Templates of ``folder`` may extend ``base.html``. The filters ``png`` and ``jpeg`` turn image bytes into a data URI.
-    ``now()`` returns the present time in UTC as text. Each folder has one environment.
+    ``utc_now()`` returns the present time in UTC as text. Each folder has one environment.
     """
     environment = Environment(
         loader=FileSystemLoader([folder, Path(__file__).with_name("templates")]),
@@ -29,7 +29,7 @@ def page_environment(folder: Path) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {kind: partial(_data_uri, kind) for kind in ("png", "jpeg")}
-    environment.globals["now"] = lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    environment.globals["utc_now"] = lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     return environment
 
 

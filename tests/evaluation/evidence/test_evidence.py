@@ -51,7 +51,7 @@ def test_evidence_has_verdict_accuracy_alarms_and_decisions(world: Settings, rec
     assert coverage == pytest.approx({"glioma": 1, "meningioma": 0.75, "normal": 1, "pituitary": 0.75})
     assert evidence["live"]["sample"]["count_read"] == 40
     assert evidence["live"]["accuracy"]["accuracy"] == {"value": 0.9, "low": 0.78, "high": 0.96}
-    assert "20 are required" in reason_of(evidence["live"]["figures"][2]["accuracy"])
+    assert "0 of 20 required" in reason_of(evidence["live"]["figures"][2]["accuracy"])
     female, male = evidence["subgroups"]["test"]
     assert female["accuracy"]["value"] == pytest.approx(100 / 120)
     assert male["accuracy"] == {"not_assessed": "19 images, 20 are required"}
