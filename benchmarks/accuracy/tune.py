@@ -81,12 +81,11 @@ def main(
     known, recall = is_right[is_known].mean(), min(is_right[labels == label].mean() for label in np.unique(labels))
     best = int(np.argmin(trained.history["val_loss"]))
     loss, accuracy = trained.history["val_loss"][best], trained.history["val_accuracy"][best]
-    frozen = trained.grouped_accuracy
-    figures = [f"{value:.4f}" for value in (loss, accuracy, known, recall, frozen)]
+    figures = [f"{value:.4f}" for value in (loss, accuracy, known, recall, trained.grouped_accuracy)]
     _append(results, [recipe.name, " ".join(changes), fold, best + 1, *figures, f"{minutes[1]:.1f}"])
     click.echo(
         f"validation loss {loss:.4f}, accuracy {accuracy:.4f} in epoch {best + 1}; known persons {known:.4f}, "
-        f"lowest recall {recall:.4f}; frozen stage {frozen:.4f}"
+        f"lowest recall {recall:.4f}; frozen stage {figures[-1]}"
     )
 
 
