@@ -53,9 +53,10 @@ def up(options: argparse.Namespace, _rest: list[str]) -> int:
         secrets = stack.state.secrets
         print(f"Airflow: {stack.airflow.url}")
         print(f"Review page: {stack.airflow.url}/braintumor/review/   Reports: {stack.airflow.url}/braintumor/reports/")
-        print(f"  admin    / {secrets.admin_password}")
-        print(f"  reviewer / {secrets.reviewer_password}")
-        print(f"  viewer   / {secrets.viewer_password}")
+        print(f"  admin     / {secrets.admin_password}")
+        print(f"  reviewer  / {secrets.reviewer_password}")
+        print(f"  reviewer2 / {secrets.reviewer2_password}")
+        print(f"  viewer    / {secrets.viewer_password}")
     print('The library\'s settings for this shell: eval "$(.venv/bin/python -m devstack env)"')
     return 0
 

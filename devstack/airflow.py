@@ -66,6 +66,7 @@ class Airflow:
         logins = {
             "admin": secrets.admin_password,
             "reviewer": secrets.reviewer_password,
+            "reviewer2": secrets.reviewer2_password,
             "viewer": secrets.viewer_password,
         }
         write_private(self.home / "passwords.json", json.dumps(logins))
@@ -166,7 +167,7 @@ FIXED_SETTINGS: Final = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__PARALLELISM": "4",
-    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,reviewer:user,viewer:viewer",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,reviewer:user,reviewer2:user,viewer:viewer",
     "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2",
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",

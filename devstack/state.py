@@ -62,6 +62,7 @@ class Secrets:
     api_secret_key: str = field(default_factory=_token, repr=False)
     admin_password: str = field(default_factory=_token, repr=False)
     reviewer_password: str = field(default_factory=_token, repr=False)
+    reviewer2_password: str = field(default_factory=_token, repr=False)
     viewer_password: str = field(default_factory=_token, repr=False)
     broker_password: str = field(default_factory=_token, repr=False)
     stack_mark: str = field(default_factory=_token, repr=False)

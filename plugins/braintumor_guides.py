@@ -33,6 +33,9 @@ def guide_page(name: str, *, find: str = "") -> str | None:
     for heading, content in pairwise(tokens):
         if heading.type == "heading_open":
             heading.attrSet("id", re.sub(r"[^\w -]", "", content.content.lower()).replace(" ", "-"))
+    for token in tokens:
+        if token.type in {"table_open", "fence"}:  # so that the keyboard can scroll them
+            token.attrSet("tabindex", "0")
     for image in (child for token in tokens for child in token.children or () if child.type == "image"):
         image.attrSet("src", f"data:image/png;base64,{_base64_of(_DOCS / str(image.attrs['src']))}")
     body = Markup(parser.renderer.render(tokens, parser.options, {}))  # safe, because the parser escapes HTML

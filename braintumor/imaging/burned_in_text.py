@@ -90,6 +90,8 @@ def _groups(glyphs: Boxes) -> NDArray[np.int32]:
     is_next = (np.abs(np.subtract.outer(bottom, bottom)) <= np.maximum(1, 0.15 * higher)) & (lower >= 0.55 * higher)
     is_next &= (gap >= -0.15 * higher) & (gap <= 1.1 * higher)
     np.fill_diagonal(is_next, val=False)
+    if np.count_nonzero(is_next) < _LEAST_GLYPHS - 1:  # too few pairs to connect the glyphs of a row
+        return np.arange(len(glyphs), dtype=np.int32)
     return connected(is_next)[1]
 
 

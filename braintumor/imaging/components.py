@@ -68,4 +68,4 @@ def _touching(width: int, rows: NDArray[np.int64], starts: NDArray[np.int64], en
     count = np.searchsorted(above + starts, above + (width + 2) + ends, side="right") - first
     bounds = np.concatenate([[0], np.cumsum(count)])
     touched = np.arange(bounds[-1]) + np.repeat(first - bounds[:-1], count)
-    return csr_array((np.ones(len(touched), np.bool_), touched, bounds), shape=(len(rows), len(rows)))
+    return csr_array((np.ones(len(touched)), touched, bounds), shape=(len(rows), len(rows)))

@@ -58,7 +58,8 @@ def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
     """Return whether an image, uint8 (H, W) or (H, W, 3), shows a regular grid or strip of similar tiles."""
     gray = _without_margins(pixels if is_gray(pixels) else pixels.max(axis=2))
     height, width = gray.shape
-    small = np.asarray(Image.fromarray(gray).resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
+    reduced = Image.fromarray(gray).resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=1)
+    small = np.asarray(reduced, np.float64)
     across = _repetition(small)
     if across.gain < _LEAST_GAIN and height / width < _LONGEST_TILE:  # neither a grid nor a strip
         return False
