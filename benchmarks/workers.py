@@ -27,7 +27,7 @@ from braintumor.scoring.job import ScoringJob
 
 _ROUNDS = 3
 _CHUNK_SIZE = 8
-_AIM = 1.6
+_AIM = 1.8
 
 
 @click.group()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,7 @@ def _mark_files(
     connection: Connection,
     store: ObjectStore,
     erased: Mapping[str, Any],
-    labeled: Iterable[LabeledImage],
+    labeled: Sequence[LabeledImage],
     *,
     key: bytes,
     with_objects: bool,
@@ -217,7 +217,8 @@ def _mark_files(
     """Record keyed marks of the person's files, and return the S3 addresses of these files.
 
     ``erased`` is the result of ``erase_subject``. Without ``with_objects``, the addresses and ETags of the files are
-    recorded in ``erasure_object``.
+    recorded in ``erasure_object``. An object that was overwritten after it was listed can be another person's file, so
+    it is kept.
     """
     contents = set(erased["contents"])
     duplicates = [image for image in labeled if {image.image_sha256, image.pixel_sha256} & contents]
@@ -226,9 +227,13 @@ def _mark_files(
         text("insert into erased_content select unnest(cast(:marks as text[])), :erasure"),
         {"marks": sorted({erased_mark(name, key=key) for name in contents}), "erasure": erased["erasure_id"]},
     )
-    waiting = erased["waiting"]
-    unchanged = {uri for uri, etag in _etags(store, waiting).items() if etag == waiting[uri]}
-    objects = sorted({*erased["object_uris"], *unchanged, *(image.image_uri for image in duplicates)})
+    theirs = {uri: set(etags) for uri, etags in erased["scan_etags"].items()}
+    for uri, etag in erased["waiting"].items():
+        theirs.setdefault(uri, set()).add(etag)
+    current = _etags(store, theirs)
+    others = {uri for uri, etags in theirs.items() if current.get(uri) not in etags}  # overwritten or gone
+    others |= {image.image_uri for image in labeled}  # those of the person are ``duplicates``
+    objects = sorted({*erased["object_uris"], *theirs} - others | {image.image_uri for image in duplicates})
     if with_objects:
         store.delete(S3Uri.parse(uri) for uri in objects)
         return objects

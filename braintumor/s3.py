@@ -219,6 +219,7 @@ class ObjectStore:
             ObjectChangedError: the object is not the version ``etag`` any more.
             ObjectMissingError: there is no such key.
             ObjectRefusedError: S3 refuses this one object.
+            ObjectStoreUnreachableError: S3 sends no usable response, or all attempts broke off.
         """
         with self._translated(uri):
             left = _ATTEMPTS

@@ -65,7 +65,7 @@ def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
 def run_command(command: list[str], environment: dict[str, str]) -> int:
     """Run a command with its output in the task's log, and return its exit code. A stopped task kills the command."""
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         try:
             for line in process.stdout or ():

@@ -19,7 +19,6 @@ import requests
 from devstack.errors import AirflowAnswerError
 
 FINISHED: Final = frozenset({"success", "failed"})
-FAILED: Final = frozenset({"failed", "upstream_failed"})
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
 
@@ -93,10 +92,6 @@ class AirflowClient:
     def unpause(self, dag_id: str) -> None:
         """Unpause a DAG."""
         self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
-
-    def pause(self, dag_id: str) -> None:
-        """Pause a DAG."""
-        self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": True})
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Unpause a DAG once it is parsed, start a run of it, and return the run's id."""

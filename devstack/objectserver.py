@@ -79,6 +79,11 @@ class ObjectServer:
         self._external = external
 
     @property
+    def services(self) -> list[Service]:
+        """Return the service of the server, or an empty list for an external server."""
+        return [] if self._external else [self.service]
+
+    @property
     def endpoint(self) -> Endpoint:
         """Return the URL and the credentials of the server."""
         secrets = self.state.secrets

@@ -96,10 +96,10 @@ class Service:
         scheduler waits in this way, and resumes its tasks at its next start. Finally the process itself is killed.
         """
         if process := self.process():
-            family = _children(process)
+            family = descendants(process)
             has_ended = end(process, self._stop_signal, self._grace_s)
             if not has_ended and family:
-                kill([*family, *_children(process)])
+                kill([*family, *descendants(process)])
                 wait_gone([process], ORDERLY_END_S)
             kill([process, *family])
         kill(self._orphans())
@@ -206,7 +206,8 @@ def _has_mark(process: psutil.Process, mark: str) -> bool:
         return False  # another user's, or gone
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """Return all descendants of a process, or an empty list if the process has ended."""
     try:
         return process.children(recursive=True)
     except psutil.NoSuchProcess:

@@ -22,7 +22,7 @@ from devstack.airflowapi import AirflowClient
 from devstack.errors import StackError
 from devstack.objectserver import BUCKET, Endpoint, ObjectServer
 from devstack.postgres import Postgres
-from devstack.service import Service
+from devstack.service import Service, descendants
 from devstack.state import DEFAULT_FOLDER, PROJECT, State
 from devstack.workers import Worker
 
@@ -124,12 +124,12 @@ class Stack:
         """
         if not self._with_airflow:
             raise StackError("This stack was created with airflow=False, so it has no REST API.")
-        return AirflowClient(self.airflow.url, "admin", self.state.secrets.admin_password)
+        return self.airflow.client()
 
     def status(self) -> list[ServiceStatus]:
         """Return the state of each service, with the memory of its process and all descendants."""
-        stores = [self.postgres.service, self.objects.service]
-        return [_status(service) for service in (self._services() if self._with_airflow else stores)]
+        stores = [self.postgres.service, *self.objects.services]
+        return [_status(service) for service in (*stores, *(self.airflow.services if self._with_airflow else ()))]
 
     def _services(self) -> list[Service]:
         return [self.postgres.service, self.objects.service, *self.airflow.services]
@@ -168,7 +168,7 @@ def _ready(part: Postgres | ObjectServer) -> None:
 
 def _status(service: Service) -> ServiceStatus:
     process = service.process()
-    family = [process, *process.children(recursive=True)] if process else []
+    family = [process, *descendants(process)] if process else []
     memory = sum(_memory(member) for member in family)
     return ServiceStatus(
         name=service.name, pid=process.pid if process else None, memory_mb=memory // 1_000_000, log=service.log

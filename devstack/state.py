@@ -115,13 +115,14 @@ class State:
             yield
 
     def _secrets(self) -> Secrets:
+        names = {entry.name for entry in fields(Secrets)}
         stored = self.read("secrets")
-        if set(stored) == {entry.name for entry in fields(Secrets)}:
-            return Secrets(**stored)  # without the lock, because reading must not wait for a slow start
-        with self.lock():
-            complete = Secrets(**self.read("secrets"))
-            self.write("secrets", asdict(complete))
-            return complete
+        if not names <= stored.keys():  # without the lock otherwise, because reading must not wait for a slow start
+            with self.lock():
+                stored = self.read("secrets")
+                stored |= asdict(Secrets(**{name: stored[name] for name in names & stored.keys()}))
+                self.write("secrets", stored)
+        return Secrets(**{name: stored[name] for name in names})  # another version may have stored more
 
 
 def write_private(path: Path, text: str) -> None:

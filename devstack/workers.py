@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from devstack.service import Service, kill
+from devstack.service import Service, descendants, kill
 from devstack.state import State
 
 NAME: Final = "EMBEDDED_WORKER"
@@ -55,7 +55,7 @@ class CeleryWorker:
     def die(self) -> None:
         """Kill the worker and all its processes, as if its machine were lost."""
         if process := self.service.process():
-            kill([process, *process.children(recursive=True)])
+            kill([process, *descendants(process)])
 
     def _says_ready(self) -> bool:
         """Return whether the log since this start says that the worker is ready.

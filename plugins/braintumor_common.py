@@ -49,10 +49,12 @@ def opened() -> tuple[Settings, Engine, ObjectStore]:
 def error_response(request: Request, error: Exception) -> Response:
     """Return a response with the error's message, as an HTML page for people and as JSON for programs.
 
-    The message contains no object key and no patient. The status is 404 if the page or object does not exist. It
-    is 422 if two models cannot be compared, and 503 if a service is not available.
+    The message contains no object key and no patient. The status is 422 if two models cannot be compared, or if a
+    review or session that a program sends is refused. It is 404 if a page, a frame, a model or the scored version of an
+    object cannot be shown. It is 503 if a service is not available.
     """
-    if isinstance(error, EvaluationError):
+    is_refused_write = isinstance(error, ReviewError) and request.method != "GET"
+    if isinstance(error, EvaluationError) or is_refused_write:
         status = 422
     elif isinstance(error, ObjectStoreUnreachableError) or not isinstance(error, _NOT_FOUND):
         status = 503

@@ -1,9 +1,9 @@
 """Serve the reports of the retrain DAG in Airflow's navigation, for users who can see the runs of that DAG.
 
 A flip preview shows production images, so its users must also see the runs of ``nightly_scoring``. The report of a
-rescore is for users who can see the runs of ``nightly_scoring`` and ``rescore_history``. The pages are in S3 next to
-the models. An evidence report has alarms of scoring runs and names of approvers, so its users must see both. The routes
-return only these pages, and no other object.
+rescore is for users who can see the runs of ``nightly_scoring`` and ``rescore_history``. An evidence report has alarms
+of scoring runs and names of approvers. So its users must also see the runs of ``nightly_scoring`` and the audit log of
+``weekly_retrain``. The pages are in S3 next to the models. The routes return only these pages, and no other object.
 """
 
 from __future__ import annotations

@@ -55,8 +55,11 @@ def test_error_response_distinguishes_missing_from_unavailable(
     def page() -> None:
         raise error
 
-    response = TestClient(app).get("/")
+    app.post("/")(page)
+    client = TestClient(app)
+    response = client.get("/")
     assert (response.status_code, response.json()) == (status, {"detail": str(error)})
+    assert client.post("/").status_code == (422 if isinstance(error, ReviewError) else status)
     assert response.headers["Cache-Control"] == "private, no-store"
 
 

@@ -160,6 +160,7 @@ class Measurement:
         _, folder, minutes = self.fine_tune(cell.recipe, cell.by, number)
         outputs = LoadedModel.load(folder / "model").predict(self.frames_of(cell.recipe.image_size)[fold.test])
         rmtree(folder / "checkpoints")
+        (folder / "minutes").unlink(missing_ok=True)  # so that a training from the start does not add these minutes
         return outputs.probability, outputs.activation_map, minutes
 
     def fine_tune(self, recipe: Recipe, by: SplitBy, number: int) -> tuple[TrainedModel, Path, tuple[float, float]]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
 
 from benchmarks.accuracy.data import Indexes
 from benchmarks.accuracy.lesions import Pointing
@@ -70,8 +71,7 @@ class Counts:
         """
         predicted = probabilities.argmax(axis=1)
         is_right = predicted == labels
-        confusion = np.zeros((len(CLASSES), len(CLASSES)), int)
-        np.add.at(confusion, (labels, predicted), 1)
+        confusion = confusion_matrix(labels, predicted, labels=range(len(CLASSES)))
         members = [(int(is_right[clusters == c].sum()), int((clusters == c).sum())) for c in set(clusters)]
         return cls(
             confusion=confusion.tolist(),

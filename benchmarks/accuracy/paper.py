@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def _train(dataset: Dataset, maps: Maps, row: Row, reading: Reading) -> tuple[fl
             model.train_on_batch(_flat(inputs[chosen]), labels[chosen])
         is_right = model.predict(held_out, batch_size=256, verbose=0).argmax(axis=1) == labels[validation]
         accuracies.append((float(is_right.mean()), float(is_right[: len(validation) // 2].mean())))
-    return accuracies[-1][1], max(accuracies)[1]
+    return accuracies[-1][1], max(accuracies, key=itemgetter(0))[1]  # the first of equal epochs, not the best on test
 
 
 def _flat(values: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -72,7 +72,7 @@ def _row(cell: Cell, counts: Counts) -> str:
     where = f"{points.inside / points.count:.2f} / {points.touching / points.count:.2f}" if points.count else ""
     figures = (
         f"{counts.accuracy:.3f} ({low:.3f} to {high:.3f})",
-        f"{counts.known[0] / counts.known[1]:.3f}" if counts.known else "",
+        f"{counts.known[0] / counts.known[1]:.3f}" if counts.known and counts.known[1] else "",
         f"{sum(counts.recalls.values()) / len(counts.recalls):.3f}",
         f"{counts.recalls[worst]:.3f} {worst}",
         f"{counts.tumors_as_normal:.1%}",

@@ -157,7 +157,9 @@ def validate(source: str, report: Path | None, patients: Path | None, patient_co
     images, excluded, table = _read(settings, source, patients, patient_column)
     quality = assess(images if table is None else table.identify(images), excluded, rules)
     if report is not None:
-        report.write_text(quality_report(quality, source=_shown_source(source)), encoding="utf-8")
+        needs_patient = table is not None and not settings.is_yes("unidentified_in_test")
+        page = quality_report(quality, source=_shown_source(source), test_needs_patient=needs_patient)
+        report.write_text(page, encoding="utf-8")
     if is_json:
         print_json(quality.to_dict())
     else:

@@ -114,7 +114,7 @@ def _snapshot_of(
     if table is not None:
         images = table.identify(images)
     quality = assess(images, unreadable, rules)
-    require_quality(engine, store, models, quality, source=str(source))
+    require_quality(engine, store, models, quality, source=str(source), test_needs_patient=test_needs_patient)
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
     # Reviewed frames have pseudonyms, so the other images need pseudonyms too.
     if table is None and reviewed.images and any(image.patient for image in images):

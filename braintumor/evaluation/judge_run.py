@@ -32,7 +32,7 @@ from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.significance import ImagePredictions, PredictionPair, difference_of_images
 from braintumor.evaluation.report.build import build_model_report
-from braintumor.evaluation.report.champion_comparison import ChampionComparison, compare_with_champion
+from braintumor.evaluation.report.champion_comparison import ChampionComparison, compare_with_model
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.html import comparison_report
 from braintumor.evaluation.report.paper_baseline import paper_table
@@ -53,11 +53,15 @@ Verify = Callable[[Settings, str], Sequence[RuleOutcome]]
 
 @dataclass(frozen=True, kw_only=True)
 class Judgment:
-    """Hold a stored verdict and its candidate."""
+    """Hold a stored verdict and its candidate.
+
+    ``champion_model_version_id`` is the number of the champion of the comparison, ``None`` if there was none.
+    """
 
     gate_verdict_id: int
     candidate: ModelVersion
     verdict: Verdict
+    champion_model_version_id: int | None
 
 
 def judge_run(
@@ -90,6 +94,7 @@ def judge_run(
         candidate = run.select_candidate(models)
         judgment = run.record(candidate, champion, run.judge(candidate, champion, verify))
     publish_report(engine, store, judgment.candidate, verdict=judgment.verdict)
+    comparison = compare_with_model(engine, judgment.candidate, judgment.champion_model_version_id)
     return {
         "gate_verdict_id": judgment.gate_verdict_id,
         "model_name": judgment.candidate.model_name,
@@ -97,7 +102,7 @@ def judge_run(
         "is_new": is_new,
         "reasons": [rule.reason for rule in judgment.verdict.failed],
         "summary": judgment.verdict.summary,
-        "markdown": _markdown(judgment, _missing(models, recipes), compare_with_champion(engine, judgment.candidate)),
+        "markdown": _markdown(judgment, _missing(models, recipes), comparison),
         "report_uri": str(run.publish_comparison(models, judgment)),
     }
 
@@ -127,7 +132,7 @@ def find_judgment(engine: Engine, run_key: str, champion: ModelVersion | None) -
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
-            select gate_verdict_id, model_version_id, rules from gate_verdict
+            select gate_verdict_id, model_version_id, champion_model_version_id, rules from gate_verdict
             where run_key = :run_key
               and (champion_model_version_id is not distinct from :champion or model_version_id = :champion)
             order by gate_verdict_id desc
@@ -137,7 +142,12 @@ def find_judgment(engine: Engine, run_key: str, champion: ModelVersion | None) -
     if row is None:
         return None
     candidate = model_versions.find_model(engine, str(row.model_version_id))
-    return Judgment(gate_verdict_id=row.gate_verdict_id, candidate=candidate, verdict=Verdict.from_dict(row.rules))
+    return Judgment(
+        gate_verdict_id=row.gate_verdict_id,
+        candidate=candidate,
+        verdict=Verdict.from_dict(row.rules),
+        champion_model_version_id=row.champion_model_version_id,
+    )
 
 
 def _evaluated_models(engine: Engine, run_key: str) -> list[ModelVersion]:

@@ -17,6 +17,10 @@ Floats = NDArray[np.floating]
 
 MINIMUM_CLUSTERS = 20
 """Smallest number of clusters of reviewed scans for an estimate. ``ReviewedScans`` defines the clusters."""
+_LEVEL = 0.95
+"""Probability with which an interval covers the accuracy."""
+_NO_SPREAD = 1e-12
+"""Largest variance of the confidence that is only rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +68,7 @@ class Confidences:
     variance: float
 
 
-def estimate_accuracy(
-    reviewed: ReviewedScans, of_all: Confidences | None = None, *, confidence_level: float = 0.95
-) -> Estimate | str:
+def estimate_accuracy(reviewed: ReviewedScans, of_all: Confidences | None = None) -> Estimate | str:
     """Return the estimated accuracy on all scans of a period, or a text that says why there is no estimate.
 
     Without ``of_all``, the estimate is Hájek's weighted mean of the reviewed scans. With ``of_all``, the estimate is
@@ -74,8 +76,8 @@ def estimate_accuracy(
     first multiplied by a factor from 0 to 1, fitted on the reviewed scans to minimize the variance. A confidence that
     says nothing about the accuracy gets a factor near 0, so it does no harm.
 
-    The variance comes from a linear approximation of the estimate, with sums over clusters. The interval is a Wilson
-    interval. Its number of observations is the number of independent scans that would have the same variance.
+    The variance comes from a linear approximation of the estimate, with sums over clusters. The interval is a 95%
+    Wilson interval. Its number of observations is the number of independent scans that would have the same variance.
 
     Source: Särndal, Swensson and Wretman, "Model assisted survey sampling", 1992 (weights and variance). Angelopoulos,
     Duchi and Zrnic, "PPI++", arXiv 2311.01453 (the factor). Franco et al., "Comparative study of confidence intervals
@@ -84,7 +86,6 @@ def estimate_accuracy(
     Args:
         reviewed: the reviewed scans.
         of_all: the model's confidence for all scans of the period, reviewed or not.
-        confidence_level: probability with which the interval covers the accuracy.
     """
     keys, cluster = np.unique(reviewed.clusters, return_inverse=True)
     count = len(keys)
@@ -99,7 +100,7 @@ def estimate_accuracy(
     value = float(np.clip(factor * mean + weight @ error, 0, 1))
     by_cluster = np.bincount(cluster, weight * (error - weight @ error))
     variance = count / (count - 1) * float(by_cluster @ by_cluster) + factor**2 * variance_of_mean
-    low, high = _wilson(value, variance, count, confidence_level)
+    low, high = _wilson(value, variance, count)
     return Estimate(value=value, low=low, high=high, count=len(weight), count_cluster=count)
 
 
@@ -121,16 +122,16 @@ def _factor(reviewed: ReviewedScans, weight: Floats, count_all: int) -> float:
     """
     centered = reviewed.confidence - weight @ reviewed.confidence
     spread = weight @ centered**2
-    if spread == 0:
+    if spread < _NO_SPREAD:
         return 0.0
     slope = weight @ (centered * reviewed.correct) / spread
     return float(np.clip(slope / (1 + len(weight) / count_all), 0, 1))
 
 
-def _wilson(value: float, variance: float, count: int, confidence_level: float) -> tuple[float, float]:
+def _wilson(value: float, variance: float, count: int) -> tuple[float, float]:
     binomial = value * (1 - value)
     size = binomial / variance if binomial > 0 and variance > 0 else count
-    z = float(stdtrit(count - 1, (1 + confidence_level) / 2))  # quantile of Student's t distribution
+    z = float(stdtrit(count - 1, (1 + _LEVEL) / 2))  # quantile of Student's t distribution
     center = (value + z * z / (2 * size)) / (1 + z * z / size)
     half = z / (1 + z * z / size) * np.sqrt(binomial / size + z * z / (4 * size * size))
     return max(0.0, float(center - half)), min(1.0, float(center + half))

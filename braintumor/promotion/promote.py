@@ -16,7 +16,7 @@ from braintumor.evaluation.report.publish import refresh_reports
 from braintumor.evaluation.store import newest_verdict
 from braintumor.promotion.approval import person_of
 from braintumor.registry import promotions
-from braintumor.registry.model_versions import ModelVersion, find_champion, find_model
+from braintumor.registry.model_versions import ModelVersion, find_model
 from braintumor.registry.promotions import PromotionRequest, Rollback
 from braintumor.s3 import ObjectStore
 
@@ -51,12 +51,17 @@ def promote_candidate(
     engine = database.connect(settings)
     with transaction(engine) as connection:
         row = connection.execute(
-            text("select run_key, model_version_id, is_passed, summary from gate_verdict where gate_verdict_id = :id"),
+            text("""
+            select run_key, model_version_id, champion_model_version_id, is_passed, summary
+            from gate_verdict
+            where gate_verdict_id = :id"""),
             {"id": gate_verdict_id},
         ).one()
     if not row.is_passed:
         raise PromotionError(f"The gate refused this candidate, so it is not promoted: {row.summary}")
-    before, candidate = find_champion(engine), find_model(engine, str(row.model_version_id))
+    candidate = find_model(engine, str(row.model_version_id))
+    former_id = row.champion_model_version_id  # of the verdict, because a retry finds the candidate as champion
+    former = [] if former_id is None else [find_model(engine, str(former_id))]
     require_valid_artifact(settings, candidate)  # because the approval can take days
     is_changed = promotions.promote(
         engine,
@@ -68,7 +73,7 @@ def promote_candidate(
         ),
         gate_verdict_id=gate_verdict_id,
     )
-    for problem in refresh_reports(engine, ObjectStore.connect(settings), [candidate, *([before] if before else [])]):
+    for problem in refresh_reports(engine, ObjectStore.connect(settings), [candidate, *former]):
         warn(problem)
     return is_changed
 

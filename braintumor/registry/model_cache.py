@@ -82,5 +82,5 @@ def _root(settings: Settings) -> Path:
 def _is_model(folder: Path) -> bool:
     try:
         return Manifest.read(folder).name == folder.name
-    except (ModelIntegrityError, OSError):
+    except (ModelIntegrityError, OSError, KeyError):  # KeyError, because the manifest lists no graph weights
         return False

@@ -165,6 +165,8 @@ def rollback(
         raise PromotionError(f"{target.model_name} cannot predict, so nothing was changed. {exc}") from exc
     with transaction(engine) as connection:
         lock_promotions(connection)
+        if _is_recorded(connection, request):  # another try of this request was faster
+            return Rollback(champion=target, replaced=None)
         if _step(connection, to) != step:
             raise PromotionError(
                 "The promotion history changed while the files were checked, so nothing was done. See `braintumor "

@@ -11,14 +11,13 @@ from braintumor.registry.promotions import lock_promotions
 
 GATE = "gate"
 """Actor that is stored if the gate, not a person, chose the reference model."""
+_NEWEST = "select model_version_id from reference_model order by reference_model_id desc limit 1"
 
 
 def find_reference(engine: Engine) -> ModelVersion | None:
     """Return the reference model, or ``None`` if no model was chosen or if the chosen model is withdrawn."""
     with transaction(engine) as connection:
-        number = connection.scalar(
-            text("select model_version_id from reference_model order by reference_model_id desc limit 1")
-        )
+        number = connection.scalar(text(_NEWEST))
     model = None if number is None else find_model(engine, str(number))
     return None if model is None or model.withdrawn_at is not None else model
 
@@ -38,15 +37,15 @@ def name_reference(engine: Engine, model: ModelVersion, *, actor: str, reason: s
     Raises:
         PromotionError: the model is withdrawn, or its files were pruned.
     """
-    current = find_reference(engine)
-    if current is not None and current.model_version_id == model.model_version_id:
-        return False
     with transaction(engine) as connection:
         lock_promotions(connection)
+        current = connection.scalar(text(_NEWEST))
         status = connection.execute(
             text("select withdrawn_at, pruned_at from model_status where model_version_id = :model"),
             {"model": model.model_version_id},
         ).one()
+        if current == model.model_version_id and status.withdrawn_at is None:
+            return False
         if status.withdrawn_at is not None or status.pruned_at is not None:
             fault = "was withdrawn" if status.withdrawn_at is not None else "has no files, because they were pruned"
             raise PromotionError(

@@ -8,6 +8,7 @@ plots and the model's row are never deleted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +18,7 @@ from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.registry.model_versions import find_model, stored_files
 from braintumor.registry.promotions import lock_promotions
-from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 
 DAYS = 90
 _DAYS_OF_APPROVAL = 7
@@ -41,7 +42,7 @@ def prunable(engine: Engine, store: ObjectStore, *, older_than_days: int = DAYS)
     """Return the models whose files ``prune`` would delete now, oldest first."""
     with transaction(engine) as connection:
         numbers = _prunable(connection, older_than_days)
-    return _files(engine, store, numbers)
+    return [result for result, _ in _files(engine, store, numbers)]
 
 
 def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: int = DAYS) -> list[PruneResult]:
@@ -61,11 +62,10 @@ def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: in
             )
     with transaction(engine) as connection:
         numbers = list(connection.scalars(text("select model_version_id from pruning order by model_version_id")))
-    results = [result for result in _files(engine, store, numbers) if result.count_file]
-    for result in results:
-        files = stored_files(store, find_model(engine, result.model_name))
+    found = [(result, files) for result, files in _files(engine, store, numbers) if files]
+    for _, files in found:
         store.delete(S3Uri(bucket=file.bucket, key=file.key) for file in files)
-    return results
+    return [result for result, _ in found]
 
 
 def _prunable(connection: Connection, days: int) -> list[int]:
@@ -73,17 +73,15 @@ def _prunable(connection: Connection, days: int) -> list[int]:
     return list(connection.scalars(statement("registry/prunable_models"), values))
 
 
-def _files(engine: Engine, store: ObjectStore, numbers: list[int]) -> list[PruneResult]:
-    results = []
+def _files(engine: Engine, store: ObjectStore, numbers: list[int]) -> Iterator[tuple[PruneResult, list[ObjectEntry]]]:
+    """Yield each model with one of these numbers, as a result, and its files in S3."""
     for number in numbers:
         model = find_model(engine, str(number))
         files = stored_files(store, model)
-        results.append(
-            PruneResult(
-                model_name=model.model_name,
-                created_at=model.created_at,
-                count_file=len(files),
-                count_byte=sum(file.size for file in files),
-            )
+        result = PruneResult(
+            model_name=model.model_name,
+            created_at=model.created_at,
+            count_file=len(files),
+            count_byte=sum(file.size for file in files),
         )
-    return results
+        yield result, files

@@ -159,8 +159,8 @@ def neighbors(
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """Return the waiting frames (scan ID, frame index) before and after a frame in the order of the worklist.
 
-    At an end of the worklist, the missing frame is ``None``. If the frame no longer waits, the function returns
-    ``None`` and the first waiting frame.
+    At an end of the worklist, the missing frame is ``None``. If the frame is not among the first 200 waiting
+    frames, the function returns ``None`` and the first waiting frame.
     """
     rows = first_on_worklist(connection, filters, person=person, count=_NEIGHBORS)
     order = [(row.scan_id, row.frame_index) for row in rows]

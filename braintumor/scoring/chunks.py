@@ -18,8 +18,8 @@ T = TypeVar("T")
 CHUNK_SIZE = 1_000
 """Default number of scans in a chunk.
 
-The start of a task takes about as long as the processing of 300 scans without inference. A crash loses at
-most one step of 32 scans, because a worker commits each step.
+The start of a task takes about as long as the processing of 300 scans without inference. A crash loses at most two
+steps of 32 scans, because a worker commits each step.
 """
 
 _SHOWN_SECONDS = 60

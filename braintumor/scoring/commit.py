@@ -37,9 +37,10 @@ def commit_outcomes(
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredOutcome | CopiedOutcome)]
     rejected = [outcome for outcome in outcomes if isinstance(outcome, RejectedOutcome)]
     superseded = [outcome for outcome in outcomes if isinstance(outcome, SupersededOutcome)]
+    committed: dict[str, Sequence[Outcome]] = {"scored": scored, "rejected": rejected, "superseded": superseded}
     with transaction(engine) as connection:
         fence(connection, held)
-        _commit_scans(connection, held, {"scored": scored, "rejected": rejected, "superseded": superseded})
+        _commit_scans(connection, held, committed)
         _commit_predictions(connection, held, scored)
         copy_rows(
             connection,
@@ -47,7 +48,7 @@ def commit_outcomes(
             ["scan_id", "scoring_run_id", "reason", "detail"],
             ((r.scan_id, held.run.scoring_run_id, r.rejection.reason, r.rejection.detail) for r in rejected),
         )
-        _store_outcomes(connection, held, {"scored": scored, "rejected": rejected, "superseded": superseded})
+        _store_outcomes(connection, held, committed)
         if stage_seconds is not None:
             _close(connection, held, stage_seconds)
 

@@ -146,8 +146,8 @@ def release(engine: Engine, held: Claim) -> None:
 def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
     """Add 1 to the isolated attempts of ``scan``, which the ``with`` block then processes alone.
 
-    If the block raises one of ``NORMAL_FAILURES``, the 1 is taken away again. If the process crashes or the task times
-    out, the attempt stays counted.
+    If the block raises one of ``NORMAL_FAILURES``, the 1 is taken away again. If the block ends normally, the scan is
+    committed and the 1 stays. If the process crashes or the task times out, the attempt stays counted.
     """
     _count_isolated(engine, held, scan, 1)
     try:

@@ -14,7 +14,7 @@ from braintumor.serving.prediction import Prediction
 class HeaderFacts(ScanAttributes):
     """Hold the facts of a DICOM header that become columns of ``scan``. Pseudonyms are keyed hashes.
 
-    All facts of another format are ``None``.
+    For a file that is not DICOM, all these facts are ``None``.
     """
 
     study_pseudonym: str | None = None

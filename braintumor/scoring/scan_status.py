@@ -34,7 +34,11 @@ _LISTS: Final = {
         from rejection
         where scan_id = :id
         order by scoring_run_id""",
-    "requeues": "select scoring_run_id, reason, actor, requeued_at from scan_requeue where scan_id = :id",
+    "requeues": """
+        select scoring_run_id, reason, actor, requeued_at
+        from scan_requeue
+        where scan_id = :id
+        order by requeued_at""",
     "location": "select bucket, key, etag from scan_location where scan_id = :id",
 }
 

@@ -7,7 +7,7 @@ from braintumor.scoring.lease import Claim, ClaimedScan
 _MOST_BEGUN = 200
 """Number of scans that count as begun by a crashed worker.
 
-A worker has begun at most 112 scans: three steps of 32 scans, and 16 scans that it reads ahead.
+A worker has begun at most 80 scans: two steps of 32 scans, and 16 scans that it reads ahead.
 """
 _FIRST_RETRY = 2
 

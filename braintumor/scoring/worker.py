@@ -1,7 +1,8 @@
 """Score one chunk: read, decode, predict, commit.
 
-The worker predicts a few scans together, as one step. It commits each step as soon as the step is predicted, so a
-timeout loses only the last step. The use of memory does not grow with the size of the chunk.
+The worker predicts a few scans together, as one step. It commits each step as soon as the step is predicted. A timeout
+loses at most two steps, because the worker reads the next step before it commits the current one. The use of memory
+does not grow with the size of the chunk.
 
 Scans that S3 does not deliver stay pending until Airflow retries the task. A suspect is a scan that may have crashed an
 earlier worker. The next attempt processes each suspect alone (in isolation), so another crash identifies the scan.

@@ -89,6 +89,7 @@ class Manifest:
             sets = values.get("prediction_sets")
             parsed = {
                 "classes": tuple(values["classes"]),
+                "sha256s": dict(values["sha256s"]),
                 "prediction_sets": None if sets is None else SetThresholds.of_values(sets),
             }
             manifest = cls(**{name: value for name, value in values.items() if name not in _FORMER_FIELDS} | parsed)
@@ -96,7 +97,7 @@ class Manifest:
             raise ModelIntegrityError(
                 f"{folder} is not a model folder: it has no {MANIFEST}. Give the folder that `braintumor train` wrote."
             ) from exc
-        except (ValueError, KeyError, TypeError) as exc:
+        except (AttributeError, ValueError, KeyError, TypeError) as exc:
             allowed = ", ".join(f.name for f in fields(cls))
             raise ModelIntegrityError(f"{folder / MANIFEST} is not a manifest ({exc}). Its fields: {allowed}.") from exc
         if manifest.classes != CLASSES:

@@ -173,7 +173,10 @@ def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int)
     if plan.schedule == "cosine":
         warm = max(1, int(_WARM_UP * steps))
         rate = keras.optimizers.schedules.CosineDecay(
-            plan.learning_rate / 10, decay_steps=steps - warm, warmup_target=plan.learning_rate, warmup_steps=warm
+            plan.learning_rate / 10,
+            decay_steps=max(1, steps - warm),
+            warmup_target=plan.learning_rate,
+            warmup_steps=warm,
         )
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay),

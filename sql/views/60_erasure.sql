@@ -98,6 +98,14 @@ begin
                 select page_uri from page_image where image_sha256 = any(images)
             ) as shown),
         'object_uris', to_jsonb(coalesce(uris, '{}')),
+        'scan_etags', (
+            select coalesce(jsonb_object_agg(uri, etags), '{}')
+            from (
+                select 's3://' || bucket || '/' || key as uri, jsonb_agg(etag) as etags
+                from scan_location
+                where scan_id = any(scans)
+                group by uri
+            ) as located),
         'picture_uris', (select coalesce(jsonb_agg(distinct image_uri), '[]') from reviewed_frame
                          where scan_id = any(scans) or image_sha256 = any(images)),
         'snapshot_ids', (select coalesce(jsonb_agg(distinct snapshot_id), '[]') from snapshot_image

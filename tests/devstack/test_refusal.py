@@ -17,7 +17,7 @@ def refused(settings: Settings) -> Judgment:
     floor = RuleOutcome(name="accuracy", passed=False, bound=0.8, value=0.7, reason="accuracy 0.70 is below 0.80")
     verdict = Verdict(passed=False, rules_version=1, rules=(floor,), summary="Refused: 1 of 1 rules failed (accuracy)")
     candidate = model_versions.champion(database.connect(settings))
-    return Judgment(gate_verdict_id=1, candidate=candidate, verdict=verdict)
+    return Judgment(gate_verdict_id=1, candidate=candidate, verdict=verdict, champion_model_version_id=None)
 
 
 def test_refusal_without_champion_raises_with_remedy(refused: Judgment) -> None:

@@ -72,6 +72,22 @@ def test_addresses_are_kept_until_objects_are_deleted(stack: Stack, scored: Sett
     assert rows(scored, "select * from erasure_object") == []
 
 
+@pytest.mark.parametrize("with_objects", [True, False])
+def test_object_overwritten_before_the_erasure_is_kept(
+    stack: Stack, scored: Settings, files: list[bytes], with_objects: bool
+) -> None:
+    store, scans = ObjectStore.connect(scored), S3Uri.parse(scored.require("scans_uri"))
+    labeled = S3Uri.parse(scored.require("dataset_uri")) / "glioma/ann-1.dcm"
+    for overwritten in (scans / "ann-2.dcm", labeled):
+        store.write(overwritten, files[3])  # another person's file
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    made = as_eraser(stack, scored, ann, with_objects=with_objects)
+    assert made.object_uris == [str(scans / "ann-1.dcm")]
+    printed(as_role(stack, scored, Role.ERASER), "subject", "objects", "--delete", "--yes")
+    assert list(store.list(scans / "ann-1.dcm")) == []
+    assert [store.read(uri) for uri in (scans / "ann-2.dcm", labeled)] == [files[3]] * 2
+
+
 def test_second_erasure_finds_objects_kept_by_the_first(stack: Stack, scored: Settings, files: list[bytes]) -> None:
     store = ObjectStore.connect(scored)
     ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")

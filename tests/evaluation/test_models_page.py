@@ -62,5 +62,6 @@ def test_two_selected_models_are_compared(stack: Stack, two: Settings) -> None:
     assert "They predict different classes for 0 of" in page and page.count(">identical</td>") == 6
     with pytest.raises(EvaluationError, match=r"Selected: 1\. Go back"):
         compare_page(engine, ["first", "first"])
+    assert compare_page(engine, ["first", "first", "second"]) == page
     rows(two, "delete from evaluation where split = 'test' and model_version_id = 1")
     assert "were never evaluated on the same test images" in compare_page(engine, ["first", champion(two)])

@@ -159,6 +159,13 @@ def test_rollback_fails_if_champion_changes_during_file_check(three: Settings) -
     assert champions(three) == ["d"]
 
 
+def test_two_tries_of_one_rollback_at_once_are_one_step(three: Settings) -> None:
+    store = _Meddling.connect(three)
+    store.meddle = partial(roll_back, three, request_key="back")
+    assert roll_back(three, store=store, request_key="back").replaced is None
+    assert champions(three) == ["b"]
+
+
 def test_rollback_during_a_run_does_not_change_its_model(three: Settings, put: Callable[[str, bytes], None]) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))

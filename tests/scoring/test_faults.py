@@ -67,6 +67,18 @@ class TestRefusedObject:
         assert rows(settings, "select reason, count(*) from rejection group by 1") == [("access_denied", 2)]
         assert states(settings) == ["scored"] * 4
 
+    def test_is_no_crash_even_if_it_was_processed_alone(
+        self, settings: Settings, through: Settings, door: FaultyS3, put: Put
+    ) -> None:
+        for number in range(2):
+            put(f"{number}.png", png(seed=number))
+        door.faults["1.png"] = (403, "AccessDenied")
+        run_scoring_job(through, run_key="first")
+        rows(settings, "update scan set isolated_attempts = 3 where state = 'rejected'")  # as after crashes of others
+        door.faults.clear()
+        run_scoring_job(through, run_key="second")
+        assert states(settings) == ["scored"] * 2
+
     def test_at_every_object_makes_the_run_red(self, through: Settings, door: FaultyS3, put: Put) -> None:
         put("a.png", png())
         door.faults["a.png"] = (403, "AccessDenied")

@@ -36,6 +36,8 @@ def rewrite(folder: Path, **values: Any) -> None:
         ({"classes": ["pituitary", "glioma", "meningioma", "normal"]}, "in this order"),
         ({"preprocessing": "stretched-nearest-0"}, "stretched-nearest-0"),
         ({"surprise": 1}, "is not a manifest"),
+        ({"sha256s": None}, "is not a manifest"),
+        ({"prediction_sets": []}, "is not a manifest"),
     ],
 )
 def test_model_of_another_kind_is_refused(folder: Path, values: dict[str, Any], words: str) -> None:
@@ -51,8 +53,9 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
         LoadedModel.load(folder)
 
 
-def test_manifest_that_is_not_json_is_named(folder: Path) -> None:
-    (folder / "model.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_manifest_that_is_no_json_object_is_named(folder: Path, text: str) -> None:
+    (folder / "model.json").write_text(text)
     with pytest.raises(ModelIntegrityError, match="is not a manifest"):
         Manifest.read(folder)
 

@@ -60,9 +60,9 @@ def read_manifest(path: Path) -> list[ManifestEntry]:
         DatasetError: the manifest cannot be read, lacks a column, or has an invalid line.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             return list(_entries(csv.DictReader(stream), path))
-    except (OSError, UnicodeDecodeError) as exc:
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
         raise DatasetError(f"The manifest {path} cannot be read: {exc}. Give a CSV file.") from exc
 
 

@@ -2,7 +2,8 @@
 
 Training mirrors images, so a mirrored duplicate is the same image to the model. Public datasets have thousands of
 mirrored duplicates. So each image is hashed in its eight orientations, which are the flips and quarter turns. The
-distance of two images is the smallest Hamming distance from the first image to any orientation of the second.
+distance of two images is the smallest Hamming distance between one unchanged image and any orientation of the other.
+It is the same in both directions.
 
 The hash is the DCT hash of ``imagehash`` (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
 2010). It has 256 bits and is computed from a 64 x 64 thumbnail.
@@ -67,7 +68,7 @@ def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
     Args:
         hashes: (N, 8, 4): image, orientation, 64-bit word.
     """
-    for start, distances in _distances(hashes[:, 0], hashes):
+    for start, distances in _distances(hashes, hashes):
         rows, columns = np.nonzero(distances <= NEAR)
         for row, column in zip(rows + start, columns, strict=True):
             if row < column:
@@ -84,24 +85,27 @@ def nearest(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDAr
     Returns:
         Positions (N,) in ``among`` and distances (N,) in bits.
     """
-    blocks = [(block.argmin(axis=1), block.min(axis=1)) for _, block in _distances(hashes[:, 0], among)]
+    blocks = [(block.argmin(axis=1), block.min(axis=1)) for _, block in _distances(hashes, among)]
     if not blocks:
         return np.empty(0, np.intp), np.empty(0, np.int64)
     positions, distances = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return positions, distances.astype(np.int64)
 
 
-def _distances(upright: NDArray[np.uint64], turned: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+def _distances(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.uint16]]]:
     """Yield blocks of rows of the distance matrix (N, M), each block after the number of its first row.
 
+    Both directions are compared, because the hash of a mirrored image is not exactly the mirrored hash.
+
     Args:
-        upright: (N, 4), the hashes of unchanged images.
-        turned: (M, 8, 4), the hashes of other images in their eight orientations.
+        hashes: (N, 8, 4): image, orientation, 64-bit word.
+        among: (M, 8, 4), other images with the same axes.
     """
-    for start in range(0, len(upright), _BLOCK):
-        block = upright[start : start + _BLOCK, None]
-        best = np.full((len(block), len(turned)), np.iinfo(np.uint16).max, np.uint16)
-        for turn in range(turned.shape[1]):
-            bits = np.bitwise_count(block ^ turned[None, :, turn]).sum(axis=2, dtype=np.uint16)
-            np.minimum(best, bits, out=best)
+    for start in range(0, len(hashes), _BLOCK):
+        block = hashes[start : start + _BLOCK, None]
+        best = np.full((len(block), len(among)), np.iinfo(np.uint16).max, np.uint16)
+        for turn in range(among.shape[1]):
+            for ours, theirs in ((block[:, :, 0], among[None, :, turn]), (block[:, :, turn], among[None, :, 0])):
+                bits = np.bitwise_count(ours ^ theirs).sum(axis=2, dtype=np.uint16)
+                np.minimum(best, bits, out=best)
         yield start, best

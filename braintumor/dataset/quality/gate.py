@@ -13,11 +13,13 @@ from braintumor.reports.paths import publish_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 
-def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
+def require_quality(
+    engine: Engine, store: ObjectStore, models: S3Uri, quality: Quality, *, source: str, test_needs_patient: bool
+) -> None:
     """Check that no quality check refuses the dataset. If one does, write the report to S3 and raise an error.
 
     The address of the report is ``snapshots/refused-<UTC time>.html`` below ``models``, the prefix of all models.
-    ``source`` is the S3 prefix of the dataset, as display text.
+    ``source`` is the S3 prefix of the dataset, as display text. ``test_needs_patient`` is as for ``first_splits``.
 
     Raises:
         DatasetError: a result is blocking. The message names all blocking results and the address of the report.
@@ -25,7 +27,7 @@ def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: 
     if not quality.blocking:
         return
     address = models / f"snapshots/refused-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.html"
-    page = quality_report(quality, source=source)
+    page = quality_report(quality, source=source, test_needs_patient=test_needs_patient)
     publish_page(engine, store, address, page, image_sha256s=shown_images(quality))
     raise DatasetError(refusal(quality, source=source, report=str(address)))
 

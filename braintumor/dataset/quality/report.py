@@ -57,6 +57,7 @@ def quality_report(
     snapshot: Snapshot | None = None,
     exclusions: Sequence[LabelExclusion] = (),
     count_listed: int = 0,
+    test_needs_patient: bool = False,
 ) -> str:
     """Return the HTML report on one dataset.
 
@@ -66,6 +67,7 @@ def quality_report(
         snapshot: the snapshot of the images. If it is ``None``, the report shows the result of ``first_splits``.
         exclusions: the rows of the exclusion list that exclude an image.
         count_listed: number of all rows of the exclusion list.
+        test_needs_patient: without a snapshot, as for ``first_splits``.
     """
     patients = PatientIds.of(image.patient for image in quality.images)
     if snapshot is not None and snapshot.identified is not None:
@@ -77,7 +79,7 @@ def quality_report(
             quality=quality,
             source=source,
             snapshot_id=snapshot.snapshot_id if snapshot else "",
-            splits=snapshot.counts() if snapshot else first_splits(quality),
+            splits=snapshot.counts() if snapshot else first_splits(quality, test_needs_patient=test_needs_patient),
             exclusions=exclusions,
             count_listed=count_listed,
             short_name=short_name,
@@ -103,13 +105,15 @@ def shown_images(quality: Quality) -> set[str]:
     return {image_sha256 for image_sha256 in read if short_name(image_sha256) in names}
 
 
-def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
+def first_splits(quality: Quality, *, test_needs_patient: bool = False) -> dict[str, dict[str, int]]:
     """Return the number of images by split and class that a first snapshot of the images would have.
 
-    A later snapshot can differ, because it keeps the splits of earlier snapshots.
+    A later snapshot can differ, because it keeps the splits of earlier snapshots. ``test_needs_patient`` is as for
+    ``split_images``.
     """
     grouping = quality.grouping
-    splits = assign(grouping.to_split(), grouping.known)
+    identified = grouping.identified_classes() if test_needs_patient else frozenset()
+    splits = assign(grouping.to_split(identified), grouping.known)
     counts = Counter((splits[group_key(group)], member.label) for group in grouping.groups for member in group)
     return {split.value: {label.value: counts[split, label] for label in CLASSES} for split in Split}
 

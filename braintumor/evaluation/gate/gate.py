@@ -27,7 +27,7 @@ from braintumor.markdown import escaped, table
 
 DIFFERS_FROM_CHAMPION = "differs_from_champion"
 """Name of the rule that refuses a candidate whose files are identical to the champion's files."""
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 """Tolerance for binary fractions: 0.92 - 0.90 is slightly above 0.02, and must pass a bound of 0.02."""
 
 
@@ -220,7 +220,7 @@ def _calibration_rule(candidate: Evaluation, bound: float) -> RuleOutcome:
     value = candidate.expected_calibration_error
     if not math.isfinite(value):
         return _outcome("calibration_error", f"calibration error is {_missing(value)}", None, bound, passed=False)
-    passed = value <= bound + _ROUNDING
+    passed = value <= bound + ROUNDING
     shown, limit = _distinct(value, bound)
     verb = "stays within" if passed else "is above"
     return _outcome("calibration_error", f"expected calibration error {shown} {verb} {limit}", value, bound, passed)
@@ -263,7 +263,7 @@ def noninferiority_rule(comparison: PairedTest, margin: float) -> RuleOutcome:
         comparison: the paired test against the champion.
         margin: largest allowed loss of accuracy, as a share.
     """
-    passed = comparison.low >= -margin - _ROUNDING
+    passed = comparison.low >= -margin - ROUNDING
     low, limit = _distinct(comparison.low, -margin)
     verb = "reaches" if passed else "is below"
     reason = (
@@ -282,7 +282,7 @@ def mcnemar_rule(comparison: PairedTest, significance: float, *, other: str = "c
         significance: smallest allowed p value.
         other: the role of the other model, ``champion`` or ``reference``.
     """
-    passed = comparison.p_worse >= significance - _ROUNDING
+    passed = comparison.p_worse >= significance - ROUNDING
     shown, limit = _distinct(comparison.p_worse, significance)
     differing = comparison.lost + comparison.gained
     reason = (
@@ -297,7 +297,7 @@ def mcnemar_rule(comparison: PairedTest, significance: float, *, other: str = "c
 def _minimum(name: str, words: str, value: float | None, bound: float, detail: str = "") -> RuleOutcome:
     if value is None or not math.isfinite(value):
         return _outcome(name, f"{words} is {_missing(value)}", None, bound, passed=False)
-    passed = value >= bound - _ROUNDING
+    passed = value >= bound - ROUNDING
     shown, limit = _distinct(value, bound)
     verb = "reaches" if passed else "is below"
     return _outcome(
@@ -322,7 +322,7 @@ def _loss(name: str, words: str, ours: float | None, theirs: float | None, *, bo
     if theirs is None or not math.isfinite(theirs):
         return _outcome(name, f"the champion's {words} is {_missing(theirs)}", None, -bound, passed=False)
     change = ours - theirs
-    passed = change >= -bound - _ROUNDING
+    passed = change >= -bound - ROUNDING
     size, limit = _distinct(abs(change), bound)
     moved = f"a gain of {size}" if change > 0 else "no change" if change == 0 else f"a loss of {size}"
     verb = "within" if passed else "above"
@@ -343,7 +343,7 @@ def _distinct(value: float, bound: float) -> tuple[str, str]:
     """Format two numbers with the fewest decimals, two to six, that show which number is larger."""
     for digits in range(2, 7):
         shown, limit = f"{value:.{digits}f}", f"{bound:.{digits}f}"
-        if shown != limit or abs(value - bound) <= _ROUNDING:
+        if shown != limit or abs(value - bound) <= ROUNDING:
             break
     return shown, limit
 

@@ -37,13 +37,13 @@ def unseen_images(snapshot: Snapshot, evaluated: Collection[str]) -> RuleOutcome
         f"are within {NEAR} bits of an image of its training split": near,
         "are not in its snapshot": len(evaluated) - len(images),
         "of its test split were not evaluated": len({image.image_sha256 for image in test} - set(evaluated)),
-        "have no perceptual hash, so near-duplicates cannot be found": len(images) - len(inside) - len(hashed)
-        + len(training) - len(among),
+        "have no perceptual hash (test or training images), so near-duplicates cannot be found":
+        len(images) - len(inside) - len(hashed) + len(training) - len(among),
     }  # fmt: skip
     problems = ", ".join(f"{count} {words}" for words, count in counts.items() if count)
     reason = (
         f"none of {len(evaluated)} test images is in the training split, or within {NEAR} of {HASH_BITS} bits of it"
     )
     if problems:
-        reason = f"test images that {problems}: take a new snapshot and train on it"
+        reason = f"of the test images, {problems}: take a new snapshot and train on it"
     return RuleOutcome(name="unseen_images", passed=not problems, bound=0, value=sum(counts.values()), reason=reason)

@@ -8,11 +8,9 @@ reference model stays the same until a champion is shown to be more accurate, or
 
 from __future__ import annotations
 
-from braintumor.evaluation.gate.gate import RuleOutcome, mcnemar_rule
+from braintumor.evaluation.gate.gate import ROUNDING, RuleOutcome, mcnemar_rule
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.significance import PairedTest, PredictionPair, paired_test, resamples_for
-
-_ROUNDING = 1e-9
 
 
 def compare_with_reference(pair: PredictionPair, rules: GateRules) -> PairedTest:
@@ -46,7 +44,7 @@ def reference_rules(comparison: PairedTest, rules: GateRules, *, reference: str)
         rules: the gate rules with their bounds.
         reference: name of the reference model.
     """
-    passed = comparison.low >= -rules.reference_margin - _ROUNDING
+    passed = comparison.low >= -rules.reference_margin - ROUNDING
     confidence = rules.reference_confidence
     reason = (
         f"against the reference model {reference} {comparison.gained} images gained and {comparison.lost} lost of "

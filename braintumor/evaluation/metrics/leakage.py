@@ -31,8 +31,7 @@ class Neighbor:
     Attributes:
         image_sha256: sha256 of the test image.
         neighbor_sha256: sha256 of the training image.
-        distance: Hamming distance of their perceptual hashes in bits, 0 to 256. It is the smallest over all flips and
-            turns of the training image.
+        distance: distance of their perceptual hashes in bits, 0 to 256, as ``perceptual_hash.nearest`` returns it.
     """
 
     image_sha256: str

@@ -75,14 +75,21 @@ class ChampionComparison:
 def compare_with_champion(engine: Engine, model: ModelVersion) -> ChampionComparison | None:
     """Return the comparison of a model with the champion of the gate's newest verdict on the model.
 
-    The result is ``None`` if there is no verdict, if the verdict compares with no champion, or if a test evaluation is
-    missing.
+    The result is ``None`` if there is no verdict, or as for ``compare_with_model``.
     """
     with transaction(engine) as connection:
         verdict = newest_verdict(connection, model)
-    if verdict is None or verdict.champion_model_version_id is None:
+    return None if verdict is None else compare_with_model(engine, model, verdict.champion_model_version_id)
+
+
+def compare_with_model(engine: Engine, model: ModelVersion, champion_id: int | None) -> ChampionComparison | None:
+    """Return the comparison of a model with the champion of this number.
+
+    The result is ``None`` if the number is ``None``, or if a test evaluation is missing.
+    """
+    if champion_id is None:
         return None
-    champion = find_model(engine, str(verdict.champion_model_version_id))
+    champion = find_model(engine, str(champion_id))
     with transaction(engine) as connection:
         return compare_on(connection, model, champion, snapshot_id=model.snapshot_id)
 

@@ -23,8 +23,9 @@ def compare_page(engine: Engine, names: Sequence[str]) -> str:
         EvaluationError: ``names`` does not have two different names.
         ModelIntegrityError: there is no model with one of the names.
     """
-    if len(set(names)) != 2:  # noqa: PLR2004
-        raise EvaluationError(f"Select two models to compare. Selected: {len(set(names))}. Go back and select two.")
+    names = list(dict.fromkeys(names))
+    if len(names) != 2:  # noqa: PLR2004
+        raise EvaluationError(f"Select two models to compare. Selected: {len(names)}. Go back and select two.")
     first, second = models = [find_model(engine, name) for name in names]
     comparison, problem = None, ""
     with transaction(engine) as connection:

@@ -72,13 +72,13 @@ def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVe
     the model's status is already committed.
     """
     problems = []
-    for name in {model.model_name: None for model in models}:
-        model = find_model(engine, name)
+    for name in dict.fromkeys(model.model_name for model in models):
+        current = find_model(engine, name)
         with transaction(engine) as connection:
-            is_evaluated = load_evaluation(connection, model, model.snapshot_id, Split.TEST) is not None
+            is_evaluated = load_evaluation(connection, current, current.snapshot_id, Split.TEST) is not None
         try:
             if is_evaluated:
-                publish_report(engine, store, model)
+                publish_report(engine, store, current)
         except (ObjectStoreError, ModelIntegrityError) as error:
             problems.append(f"The report of {name} still shows its earlier status: {error}")
     return problems

@@ -1,6 +1,7 @@
-"""Compute the statistics of a run: arrivals, predictions, rejections, stages, drift, live accuracy.
+"""Compute the statistics of a run.
 
-None contains an object key.
+They are arrivals, predictions, review reasons, rejections, stages, drift, subgroups and live accuracy. No statistic
+contains an object key.
 """
 
 from __future__ import annotations

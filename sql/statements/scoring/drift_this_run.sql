@@ -1,2 +1,2 @@
--- Condition on a scoring run: it is the run.
+-- Condition on a row of scoring_run: it is the run whose drift is measured.
 scoring_run.scoring_run_id = :run
