@@ -15,7 +15,6 @@ import time
 _MODULES = (
     "engine",
     "scoring_run resnet50",
-    "scoring_run vgg16",
     "overhead compare --count 100",
     "task_start",
     "workers compare",

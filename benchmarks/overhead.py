@@ -40,6 +40,7 @@ from braintumor.config.settings import Settings
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.letterbox import letterbox
+from braintumor.imaging.sandbox import decoder_process
 from braintumor.registry import model_versions
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.run import ScoringRun, load_run
@@ -156,6 +157,7 @@ def _worker(made: ScoringStack, precision: str, checkout: Path) -> Iterator[Call
 @click.argument("precision")
 def work(postgres: int, s3: int, folder: Path, suffix: str, precision: str) -> None:
     """Measure a run over each prefix that standard input names."""
+    decoder_process._ENVIRONMENT += ("PYTHONPATH",)  # type: ignore[assignment]  # decoders run this checkout too
     job = ScoringJob.open(Settings.from_environment())
     paths = sorted(folder.glob(f"*{suffix}"))
     stub = stub_model(count_reference=_REFERENCES) if precision == _NONE else None

@@ -41,13 +41,30 @@ ROOM = 3 * 1024**3
 NO_DATASET = "no BRAINTUMOR_DEMO_DATASET"
 NO_CHART = "no Helm chart"
 ONLY_A_DEVELOPER_HAS = (NO_DATASET, NO_CHART)
+LONGEST = (
+    "test_demo.py",
+    "test_compose_processes.py",
+    "test_workers.py",
+    "test_notifications_live.py",
+    "test_live.py",
+    "test_browser.py",
+    "test_mutants.py",
+    "test_kills.py",
+    "test_promotion_kills.py",
+    "test_review_page.py",
+)
+"""Files of `make soak` that take the most time, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """While one worker makes the model that most tests need, the other runs the files that do without."""
+    """Sort the files of tests. One worker begins with the model that most tests need, the other with files without it.
+
+    The longest files of `make soak` come first, so that no worker waits for a long file at the end.
+    """
     needing = {item.path for item in items if "seeded" in getattr(item, "fixturenames", ())}
     first = next((item.path for item in items if item.path in needing), None)
-    items.sort(key=lambda item: (item.path != first, item.path in needing))
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (item.path != first, item.path in needing, rank.get(item.path.name, len(rank))))
 
 
 @pytest.fixture(scope="session")

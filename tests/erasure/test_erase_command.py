@@ -82,7 +82,7 @@ def test_object_overwritten_before_the_erasure_is_kept(
         store.write(overwritten, files[3])  # another person's file
     ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
     made = as_eraser(stack, scored, ann, with_objects=with_objects)
-    assert made.object_uris == [str(scans / "ann-1.dcm")]
+    assert made.object_uris == (str(scans / "ann-1.dcm"),)
     printed(as_role(stack, scored, Role.ERASER), "subject", "objects", "--delete", "--yes")
     assert list(store.list(scans / "ann-1.dcm")) == []
     assert [store.read(uri) for uri in (scans / "ann-2.dcm", labeled)] == [files[3]] * 2

@@ -75,15 +75,23 @@ def test_browser_shows_retrain_form_with_descriptions(live: Stack, page: Page, t
 
 
 def test_nightly_run_triggered_in_browser_succeeds(live: Stack, page: Page) -> None:
+    assert state_of_triggered_run(live, page, "nightly_scoring") == "success"
+
+
+def state_of_triggered_run(live: Stack, page: Page, dag_id: str, **fields: str) -> str:
+    """Fill fields of a DAG's form, start a run with its button, and return the run's state after its end."""
     client = live.client()
-    page.goto(f"{live.airflow.url}/dags/nightly_scoring")
+    page.goto(f"{live.airflow.url}/dags/{dag_id}")
     page.get_by_role("button", name="Trigger").first.click()
-    page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
+    form = page.get_by_role("dialog")
+    for name, value in fields.items():
+        form.locator(f"[name=element_{name}]").fill(value)
+    form.get_by_role("button", name="Trigger").click()
     deadline = time.monotonic() + 120
-    while not (runs := client.request("GET", "/dags/nightly_scoring/dagRuns")["dag_runs"]):
+    while not (runs := client.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]):
         assert time.monotonic() < deadline, "the form started no run"
         time.sleep(1)
-    assert client.wait("nightly_scoring", runs[0]["dag_run_id"], timeout_s=PATIENCE_S) == "success"
+    return client.wait(dag_id, runs[0]["dag_run_id"], timeout_s=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,21 @@ def test_candidate_is_approved_in_browser_after_flip_preview(
     assert rows(settings, "select answer, person from approval_decision") == [("approve", "admin")]
     ((actor,),) = rows(settings, "select actor from champion")
     assert actor == "admin"
+
+
+def test_champion_is_rolled_back_from_the_form(live: Stack, page: Page, tmp_path: Path) -> None:
+    settings = library(live)
+    ((approved,),) = rows(settings, "select model_name from champion")
+    assert state_of_triggered_run(live, page, "roll_back", reason="a trial of the form") == "success"
+    ((action, reason),) = rows(
+        settings, "select action, reason from promotion where action = 'rollback' order by promotion_id desc limit 1"
+    )
+    assert (action, reason) == ("rollback", "a trial of the form")
+    ((champion,),) = rows(settings, "select model_name from champion")
+    assert champion != approved
+    page.goto(f"{live.airflow.url}/braintumor/reports/")
+    expect(page.get_by_text("a trial of the form").first).to_be_visible()
+    page.screenshot(path=tmp_path / "rolled_back.png", full_page=True)
 
 
 @pytest.mark.usefixtures("waiting_run")
