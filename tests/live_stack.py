@@ -31,7 +31,10 @@ def live_stack(
     labeled: Path | None = None,
     workers: Sequence[Worker] = (),
 ) -> Iterator[Stack]:
-    """Start the stack with the labeled images of a folder, and stop it at the end."""
+    """Start the stack with the labeled images of a folder, and stop it at the end.
+
+    Airflow's tables come from ``airflow_dump``, because Airflow takes longer to create them.
+    """
     with state_folder() as folder, databases_in_memory(folder), Stack(folder, airflow=False) as stores:
         restore(airflow_dump, stores.postgres.url(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE))
         stores.postgres.set_label(AIRFLOW_DATABASE, importlib.metadata.version("apache-airflow"))
