@@ -29,6 +29,7 @@ from braintumor.db import database, migrations
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.registry import model_versions, promotions
 from braintumor.s3 import ObjectStore, S3Uri
+from devstack.postgres import AIRFLOW_DATABASE
 from devstack.stack import Stack
 from tests.faulty_s3 import FaultyS3, faulty_s3
 from tests.shared_state import download, dump, made_once, restore
@@ -120,6 +121,17 @@ def seeded(stack: Stack, phantoms: Path, tmp_path_factory: pytest.TempPathFactor
     restore(seed / "database.dump", stack.postgres.url("seeded", owner="postgres"))
     ObjectStore.connect(settings).upload_folder(seed / "bucket", bucket)
     return settings
+
+
+@pytest.fixture(scope="session")
+def airflow_dump(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of ``dump`` with Airflow's tables, whose owner is Airflow's login."""
+
+    def make(folder: Path) -> None:
+        stack.airflow.prepare(stack.postgres, lambda _: None)
+        dump(stack.postgres.url(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE), folder / "database.dump")
+
+    return made_once(tmp_path_factory, "airflow_tables", make) / "database.dump"
 
 
 def train_seed(settings: Settings, images: Path) -> None:

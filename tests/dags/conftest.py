@@ -14,8 +14,9 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.s3 import ObjectStore, S3Uri
+from devstack.postgres import AIRFLOW_DATABASE
 from devstack.stack import Stack
-from tests.shared_state import dump, made_once, restore
+from tests.shared_state import restore
 
 PROJECT = Path(__file__).parent.parent.parent
 LENIENT_RULES = """
@@ -51,6 +52,10 @@ class DagRunner:
         """Run a DAG, print its log, and return the final state of the run."""
         code = (
             "from airflow.dag_processing.dagbag import DagBag\n"
+            "from airflow.models.pool import Pool\n"
+            "from devstack.airflow import POOLS\n"
+            "for name, (slots, description) in POOLS.items():\n"
+            "    Pool.create_or_update_pool(name, slots, description, include_deferred=False)\n"
             f"dag = DagBag({str(PROJECT / 'dags')!r}).dags[{dag_id!r}]\n"
             "dag.has_on_failure_callback = False\n"
             f"run = dag.test(run_conf={conf!r}, mark_success_pattern='approve')\n"
@@ -69,10 +74,9 @@ class DagRunner:
 
 
 @pytest.fixture(scope="session")
-def dag_runner(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> DagRunner:
-    """Create Airflow's tables and pools."""
-    url = stack.postgres.create_database("airflow_tests")
-    environment = {
+def airflow_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment of a process that imports Airflow and the DAG files. It has no database."""
+    return {
         **os.environ,
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
@@ -81,25 +85,14 @@ def dag_runner(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> DagRun
         "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "dags")]),  # as a DAG bundle does
     }
 
-    def make(folder: Path) -> None:
-        made = {**environment, **airflow_database(stack.postgres.create_database("airflow_template"))}
-        for command in (
-            ["db", "migrate"],
-            ["pools", "set", "gpu", "1", "gpu"],
-            ["pools", "set", "score", "2", "score"],
-        ):
-            subprocess.run(
-                [sys.executable, "-m", "airflow", *command], env=made, check=True, capture_output=True, timeout=200
-            )
-        dump(stack.postgres.url("airflow_template"), folder / "database.dump")
 
-    restore(made_once(tmp_path_factory, "airflow_tables", make) / "database.dump", url)
-    return DagRunner({**environment, **airflow_database(url)})
-
-
-def airflow_database(url: str) -> dict[str, str]:
-    """Return the setting of Airflow's metadata database."""
-    return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url.replace("postgresql://", "postgresql+psycopg2://")}
+@pytest.fixture(scope="session")
+def dag_runner(stack: Stack, airflow_env: dict[str, str], airflow_dump: Path) -> DagRunner:
+    """Create a database with Airflow's tables."""
+    url = stack.postgres.create_database("airflow_tests", owner=AIRFLOW_DATABASE)
+    restore(airflow_dump, url)
+    connection = url.replace("postgresql://", "postgresql+psycopg2://")
+    return DagRunner({**airflow_env, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": connection})
 
 
 @pytest.fixture
@@ -112,14 +105,14 @@ def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Setting
     return replace(empty_settings, gate_rules=str(rules))
 
 
-def in_airflow(dag_runner: DagRunner, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def in_airflow(environment: dict[str, str], code: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run code with Airflow and the DAG helpers, and with only the given settings."""
-    base = {name: value for name, value in dag_runner.environment.items() if not name.startswith("BRAINTUMOR_")}
+    base = {name: value for name, value in environment.items() if not name.startswith("BRAINTUMOR_")}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**base, **environment},
+        env={**base, **settings},
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )

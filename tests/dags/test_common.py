@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.dags.conftest import DagRunner, in_airflow
+from tests.dags.conftest import in_airflow
 
 
-def test_missing_connection_is_named_and_retried(dag_runner: DagRunner) -> None:
+def test_missing_connection_is_named_and_retried(airflow_env: dict[str, str]) -> None:
     done = in_airflow(
-        dag_runner,
+        airflow_env,
         """
         from braintumor.errors import BrainTumorError
         from common import settings_for
@@ -20,9 +20,9 @@ def test_missing_connection_is_named_and_retried(dag_runner: DagRunner) -> None:
     assert "Airflow has no connection 'braintumor_db_scorer', or its API is not reachable" in done.stderr
 
 
-def test_retry_policy_retries_only_temporary_errors(dag_runner: DagRunner) -> None:
+def test_retry_policy_retries_only_temporary_errors(airflow_env: dict[str, str]) -> None:
     done = in_airflow(
-        dag_runner,
+        airflow_env,
         """
         from braintumor import errors
         from common import DEFAULT_ARGS
@@ -42,9 +42,9 @@ def test_retry_policy_retries_only_temporary_errors(dag_runner: DagRunner) -> No
     ], done.stderr
 
 
-def test_connections_complete_an_empty_environment(dag_runner: DagRunner) -> None:
+def test_connections_complete_an_empty_environment(airflow_env: dict[str, str]) -> None:
     done = in_airflow(
-        dag_runner,
+        airflow_env,
         """
         from common import settings_for
         settings = settings_for("trainer")
@@ -56,9 +56,9 @@ def test_connections_complete_an_empty_environment(dag_runner: DagRunner) -> Non
     assert done.stdout.splitlines()[-1] == "postgresql://u:p@db:5432/braintumor http://s3 key", done.stderr
 
 
-def test_form_overrides_reach_the_command_unchanged(dag_runner: DagRunner) -> None:
+def test_form_overrides_reach_the_command_unchanged(airflow_env: dict[str, str]) -> None:
     done = in_airflow(
-        dag_runner,
+        airflow_env,
         """
         import tomllib
         from training_process import _as_toml, form_overrides
@@ -72,9 +72,9 @@ def test_form_overrides_reach_the_command_unchanged(dag_runner: DagRunner) -> No
     ), done.stderr
 
 
-def test_timed_out_task_ends_its_training_process(dag_runner: DagRunner) -> None:
+def test_timed_out_task_ends_its_training_process(airflow_env: dict[str, str]) -> None:
     done = in_airflow(
-        dag_runner,
+        airflow_env,
         """
         import os, signal, sys
         import psutil

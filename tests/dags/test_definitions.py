@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.dags.conftest import DagRunner
-
-PROJECT = Path(__file__).parent.parent.parent
+from tests.dags.conftest import PROJECT, in_airflow
 
 _DUMP = """
 import json
@@ -41,11 +36,8 @@ print(json.dumps({{
 
 
 @pytest.fixture(scope="session")
-def dags(dag_runner: DagRunner) -> dict[str, Any]:
-    code = _DUMP.format(folder=str(PROJECT / "dags"))
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=dag_runner.environment, capture_output=True, text=True, check=False
-    )
+def dags(airflow_env: dict[str, str]) -> dict[str, Any]:
+    done = in_airflow(airflow_env, _DUMP.format(folder=str(PROJECT / "dags")))
     assert done.returncode == 0, done.stderr
     dags: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return dags

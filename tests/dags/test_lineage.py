@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,10 @@ from tests.dags.conftest import DagRunner, in_airflow
 from tests.images import png
 
 
-def with_lineage_file(runner: DagRunner, file: Path) -> DagRunner:
-    """Return a runner that writes OpenLineage events to a file, one per line."""
+def lineage_file(file: Path) -> dict[str, str]:
+    """Return the setting with which Airflow writes OpenLineage events to a file, one per line."""
     transport = json.dumps({"type": "file", "log_file_path": str(file), "append": True})
-    return replace(runner, environment={**runner.environment, "AIRFLOW__OPENLINEAGE__TRANSPORT": transport})
+    return {"AIRFLOW__OPENLINEAGE__TRANSPORT": transport}
 
 
 @pytest.mark.soak
@@ -27,7 +26,8 @@ def test_each_task_emits_lineage_without_object_keys(
 ) -> None:
     put("Jane_Doe.png", png())
     put("words.jpg", b"words")
-    assert with_lineage_file(dag_runner, tmp_path / "events").run("nightly_scoring", settings) == "success"
+    runner = DagRunner({**dag_runner.environment, **lineage_file(tmp_path / "events")})
+    assert runner.run("nightly_scoring", settings) == "success"
     text = (tmp_path / "events").read_text()
     url = make_url(settings.require("database_url"))
     postgres = f"postgres://{url.host}:{url.port}", f"{url.database}.braintumor."
@@ -62,7 +62,7 @@ def test_each_task_emits_lineage_without_object_keys(
     assert "Doe" not in text and url.password and url.password not in text
 
 
-def test_lineage_lists_each_prefix_and_errors_fail_no_task(dag_runner: DagRunner, tmp_path: Path) -> None:
+def test_lineage_lists_each_prefix_and_errors_fail_no_task(airflow_env: dict[str, str], tmp_path: Path) -> None:
     code = """
         import json
         import lineage
@@ -74,7 +74,7 @@ def test_lineage_lists_each_prefix_and_errors_fail_no_task(dag_runner: DagRunner
         assets = get_hook_lineage_collector().collected_assets
         print("emitted " + json.dumps([entry.asset.uri for entry in assets.inputs + assets.outputs]))
         """
-    done = in_airflow(with_lineage_file(dag_runner, tmp_path / "events"), code)
+    done = in_airflow(airflow_env, code, **lineage_file(tmp_path / "events"))
     (emitted,) = [line.removeprefix("emitted ") for line in done.stdout.splitlines() if line.startswith("emitted ")]
     tables = [f"postgres://db.example.org:5432/brain/braintumor/{name}" for name in ("scan", "prediction")]
     assert json.loads(emitted) == ["s3://a/x,1", "s3://b/y", *tables]

@@ -30,13 +30,15 @@ _PATHS = (*(f"runs/x/{page}.html" for page in ("flip_preview", "rescore", "compa
 
 
 @pytest.fixture(scope="module")
-def live(seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def live(
+    seeded: Settings, tiny_model_folder: Path, airflow_dump: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     """Start a complete stack with the tests' model as champion."""
     rules = tmp_path_factory.mktemp("rules") / "label_rules.toml"
     packaged = Path(label_rules.__file__).with_name("label_rules.toml").read_text()
     rules.write_text(packaged.replace("retrain_after = 100", "retrain_after = 2"))
     environment = {"BRAINTUMOR_RECIPES": "resnet50_small", "BRAINTUMOR_LABEL_RULES": str(rules)}
-    with live_stack(seeded, tiny_model_folder, environment) as stack:
+    with live_stack(seeded, tiny_model_folder, airflow_dump, environment) as stack:
         yield stack
 
 

@@ -64,7 +64,7 @@ def logged(done: subprocess.CompletedProcess[str]) -> list[str]:
     return (done.stdout + done.stderr).splitlines()
 
 
-def test_every_task_event_reaches_the_webhook(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
+def test_every_task_event_reaches_the_webhook(airflow_env: dict[str, str], hook: Webhook, tmp_path: Path) -> None:
     code = (
         _CONTEXT
         + """
@@ -80,7 +80,7 @@ notifications.rolled_back(context(), done, with_withdrawal=True)
 notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "timed out", "reason": "timed_out"})
 """
     )
-    done = in_airflow(dag_runner, code, **environment(hook, tmp_path))
+    done = in_airflow(airflow_env, code, **environment(hook, tmp_path))
     assert [message["event"] for message in hook.received] == [
         "refused", "promoted", "promoted", "rejected", "rejected", "rolled_back", "withdrawn", "failed"
     ], done.stderr  # fmt: skip
@@ -97,7 +97,9 @@ notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id"
     assert not any("s3://" in str(message) for message in hook.received)
 
 
-def test_unchanged_result_is_sent_only_after_a_failed_try(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
+def test_unchanged_result_is_sent_only_after_a_failed_try(
+    airflow_env: dict[str, str], hook: Webhook, tmp_path: Path
+) -> None:
     code = (
         _CONTEXT
         + """
@@ -108,11 +110,13 @@ notifications.refused(context(), VERDICT | {"is_passed": True})
 notifications.promoted(context(try_number=2, max_tries=2), old, is_new=False)
 """
     )
-    in_airflow(dag_runner, code, **environment(hook, tmp_path))
+    in_airflow(airflow_env, code, **environment(hook, tmp_path))
     assert [message["event"] for message in hook.received] == ["promoted"]
 
 
-def test_failing_notifier_stops_neither_others_nor_task(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
+def test_failing_notifier_stops_neither_others_nor_task(
+    airflow_env: dict[str, str], hook: Webhook, tmp_path: Path
+) -> None:
     broken = WEBHOOK.replace('"webhook"', '"{}"')
     missing = '[[notifier]]\nclass = "airflow.providers.nowhere.Notifier"\n'
     text = "\n".join([missing, *(broken.replace("{}", name) for name in ("unknown", "refuses", "hangs")), WEBHOOK])
@@ -128,7 +132,7 @@ print(time.monotonic() - began)
     )
     with webhook(status=500) as refuses, webhook(hangs_s=300) as hangs:
         given = environment(hook, tmp_path, text)
-        done = in_airflow(dag_runner, code, **given, AIRFLOW_CONN_REFUSES=refuses.url, AIRFLOW_CONN_HANGS=hangs.url)
+        done = in_airflow(airflow_env, code, **given, AIRFLOW_CONN_REFUSES=refuses.url, AIRFLOW_CONN_HANGS=hangs.url)
         assert len(refuses.received) == len(hangs.received) == 1
     assert done.returncode == 0, done.stderr
     assert len(hook.of("refused")) == 1
@@ -143,16 +147,16 @@ print(time.monotonic() - began)
         assert why in line
 
 
-def test_unset_variable_is_logged_and_sends_nothing(dag_runner: DagRunner) -> None:
-    done = in_airflow(dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)")
+def test_unset_variable_is_logged_and_sends_nothing(airflow_env: dict[str, str]) -> None:
+    done = in_airflow(airflow_env, _CONTEXT + "notifications.refused(context(), VERDICT)")
     (line,) = [line for line in logged(done) if "no notification is sent" in line]
     assert "refused: no notification is sent, because BRAINTUMOR_NOTIFIERS is not set" in line
 
 
-def test_notifier_receives_only_its_events(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
+def test_notifier_receives_only_its_events(airflow_env: dict[str, str], hook: Webhook, tmp_path: Path) -> None:
     text = WEBHOOK.replace("[notifier.arguments]", 'events = ["late"]\n[notifier.arguments]', 1)
     done = in_airflow(
-        dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
+        airflow_env, _CONTEXT + "notifications.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
     )
     assert hook.received == [] and any("no notifier in" in line for line in logged(done))
 
@@ -192,7 +196,7 @@ _WRONG = {
 
 
 @pytest.fixture(scope="module")
-def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def refusals(airflow_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the error message for each invalid file."""
     folder = tmp_path_factory.mktemp("wrong")
     for name, (text, _) in _WRONG.items():
@@ -210,7 +214,7 @@ def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) ->
                 errors[file.name] = str(error)
         print(json.dumps(errors))
         """
-    done = in_airflow(dag_runner, code)
+    done = in_airflow(airflow_env, code)
     assert done.returncode == 0, done.stderr
     errors: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return errors
@@ -224,7 +228,7 @@ def test_invalid_file_is_refused_with_position_and_remedy(refusals: dict[str, st
     assert "secret" not in message
 
 
-def test_example_in_operator_docs_is_valid(dag_runner: DagRunner, tmp_path: Path) -> None:
+def test_example_in_operator_docs_is_valid(airflow_env: dict[str, str], tmp_path: Path) -> None:
     (example,) = blocks((PROJECT / "docs" / "operator.md").read_text(), "toml")
     (tmp_path / "example.toml").write_text(example)
     code = f"""
@@ -233,12 +237,12 @@ def test_example_in_operator_docs_is_valid(dag_runner: DagRunner, tmp_path: Path
         webhook, mail, slack = NotifierFile.load(Path({str(tmp_path / "example.toml")!r})).notifier
         print(create_notifier(webhook, SAMPLE).json, create_notifier(mail, SAMPLE).subject, slack.arguments)
         """
-    done = in_airflow(dag_runner, code)
+    done = in_airflow(airflow_env, code)
     assert done.returncode == 0, done.stderr
     assert "'title': 'a subject'" in done.stdout and "[brain-tumor models] a subject" in done.stdout
 
 
-def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
+def test_ended_nightly_run_is_not_late(airflow_env: dict[str, str], hook: Webhook, tmp_path: Path) -> None:
     runs = [
         {"dag_id": "nightly_scoring", "dag_run_id": state, "state": state, "conf": None}
         for state in ("running", "success", "failed", "queued")
@@ -251,7 +255,7 @@ def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp
         deadline = notifications.run_deadline(NIGHT_DEADLINE_HOURS)
         print(deadline.interval, deadline.callback.path)
         """
-    done = in_airflow(dag_runner, code, **environment(hook, tmp_path), BRAINTUMOR_NIGHT_DEADLINE_HOURS="6")
+    done = in_airflow(airflow_env, code, **environment(hook, tmp_path), BRAINTUMOR_NIGHT_DEADLINE_HOURS="6")
     assert done.returncode == 0, done.stderr
     assert "6:00:00 notifications.late" in done.stdout
     assert [(message["event"], message["run"]) for message in hook.received] == [
@@ -260,7 +264,7 @@ def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp
     ]
 
 
-def test_invalid_deadline_is_refused(dag_runner: DagRunner) -> None:
+def test_invalid_deadline_is_refused(airflow_env: dict[str, str]) -> None:
     wrong = ["soon", "-1", "nan", "inf"]
     code = f"""
         import os
@@ -274,7 +278,7 @@ def test_invalid_deadline_is_refused(dag_runner: DagRunner) -> None:
             except ConfigurationError as error:
                 print("refused:", error)
         """
-    refusals = [line for line in in_airflow(dag_runner, code).stdout.splitlines() if line.startswith("refused:")]
+    refusals = [line for line in in_airflow(airflow_env, code).stdout.splitlines() if line.startswith("refused:")]
     assert len(refusals) == len(wrong)
     for hours, refusal in zip(wrong, refusals, strict=True):
         assert "BRAINTUMOR_RETRAIN_DEADLINE_HOURS must be a number of hours, such as 24" in refusal
@@ -283,7 +287,7 @@ def test_invalid_deadline_is_refused(dag_runner: DagRunner) -> None:
 
 @pytest.mark.soak
 def test_waiting_or_ended_retrain_is_not_late(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path, settings: Settings
+    airflow_env: dict[str, str], hook: Webhook, tmp_path: Path, settings: Settings
 ) -> None:
     add_model(settings, "b")
     pass_gate(settings, "b", run_key="waits")
@@ -292,18 +296,18 @@ def test_waiting_or_ended_retrain_is_not_late(
     given = {**environment(hook, tmp_path), **settings.to_environment()}
     waits = callback_run("waits")
     asked = [waits, callback_run("previews"), callback_run("trains"), callback_run("trains", state="failed")]
-    assert late(dag_runner, hook, asked, given) == ["previews", "trains"]
+    assert late(airflow_env, hook, asked, given) == ["previews", "trains"]
     without_approval = callback_run("waits", policy="auto")
-    assert late(dag_runner, hook, [without_approval], given) == ["waits"]
+    assert late(airflow_env, hook, [without_approval], given) == ["waits"]
     unreachable = {**given, "BRAINTUMOR_DATABASE_URL": "postgresql://unknown@127.0.0.1:1/none"}
-    assert late(dag_runner, hook, [waits], unreachable) == ["waits"], "an unreadable state sends the notification"
+    assert late(airflow_env, hook, [waits], unreachable) == ["waits"], "an unreadable state sends the notification"
     change(
         settings,
         """
         insert into approval_decision (gate_verdict_id, answered_at, answer, person)
         select gate_verdict_id, now(), 'approve', 'ann' from gate_verdict where run_key = 'waits'""",
     )
-    assert late(dag_runner, hook, [waits], given) == ["waits"], "the run no longer waits for approval"
+    assert late(airflow_env, hook, [waits], given) == ["waits"], "the run no longer waits for approval"
 
 
 def callback_run(run_id: str, *, state: str = "running", **conf: str) -> dict[str, Any]:
@@ -311,7 +315,7 @@ def callback_run(run_id: str, *, state: str = "running", **conf: str) -> dict[st
     return {"dag_id": "weekly_retrain", "dag_run_id": run_id, "state": state, "conf": conf or None}
 
 
-def late(dag_runner: DagRunner, hook: Webhook, asked: list[dict[str, Any]], given: dict[str, str]) -> list[str]:
+def late(airflow_env: dict[str, str], hook: Webhook, asked: list[dict[str, Any]], given: dict[str, str]) -> list[str]:
     """Return the runs that a late notification is sent for."""
     code = f"""
         import notifications
@@ -319,7 +323,7 @@ def late(dag_runner: DagRunner, hook: Webhook, asked: list[dict[str, Any]], give
             notifications.late(context={{"dag_run": dag_run}}, hours=24.0, policy="ask")
         """
     hook.received.clear()
-    done = in_airflow(dag_runner, code, **given)
+    done = in_airflow(airflow_env, code, **given)
     assert done.returncode == 0, done.stderr
     return [message["run"] for message in hook.received]
 

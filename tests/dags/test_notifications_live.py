@@ -37,9 +37,11 @@ def receiver() -> Iterator[Webhook]:
 
 @pytest.fixture(scope="module")
 def notified(
+    *,
     receiver: Webhook,
     seeded: Settings,
     tiny_model_folder: Path,
+    airflow_dump: Path,
     tmp_path_factory: pytest.TempPathFactory,
     phantoms: Path,
 ) -> Iterator[Stack]:
@@ -54,7 +56,7 @@ def notified(
         "BRAINTUMOR_RECIPES": "resnet50_small",
         "BRAINTUMOR_RETRAIN_DEADLINE_HOURS": "0.001",
     }
-    with live_stack(seeded, tiny_model_folder, extra, labeled=phantoms) as stack:
+    with live_stack(seeded, tiny_model_folder, airflow_dump, extra, labeled=phantoms) as stack:
         yield stack
 
 

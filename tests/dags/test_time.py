@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.dags.conftest import PROJECT
+from tests.dags.conftest import in_airflow
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]
 """Northern summer time in Europe and America, southern summer time of half an hour, and no summer time."""
@@ -21,7 +18,7 @@ NIGHTLY, AWKWARD, WEEKLY = "0 1 * * *", "30 2 * * *", "0 3 * * 0"
 """The two default schedules, and a nightly one in the hour that a clock change skips or repeats."""
 
 _ENUMERATE = """
-import json, os, sys
+import json, os
 from datetime import timedelta
 import pendulum
 import airflow.timetables.trigger as trigger
@@ -53,7 +50,6 @@ def runs(zone, cron, days):
                 now += timedelta(minutes=15)
         run = next_run
 
-zones, crons, days = json.loads(sys.argv[1])
 print(json.dumps({zone: {cron: list(runs(zone, cron, days)) for cron in crons} for zone in zones}))
 """
 
@@ -61,22 +57,10 @@ Runs = dict[str, list[datetime]]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
+def runs(airflow_env: dict[str, str]) -> dict[str, Runs]:
     """Return the start times of each schedule in local time, computed by Airflow with a simulated clock."""
-    days = [str(DAYS[0] - timedelta(days=1)), str(DAYS[-1])]
-    done = subprocess.run(
-        [sys.executable, "-c", _ENUMERATE, json.dumps([ZONES, [NIGHTLY, AWKWARD, WEEKLY], days])],
-        env={
-            **os.environ,
-            "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "dags")]),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    asked = ZONES, [NIGHTLY, AWKWARD, WEEKLY], [str(DAYS[0] - timedelta(days=1)), str(DAYS[-1])]
+    done = in_airflow(airflow_env, f"zones, crons, days = {asked!r}\n{_ENUMERATE}")
     assert done.returncode == 0, done.stderr
     return {
         zone: {

@@ -33,13 +33,17 @@ _FORM = {
 
 @pytest.fixture(scope="module")
 def live(
-    seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
+    seeded: Settings,
+    tiny_model_folder: Path,
+    airflow_dump: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    phantoms: Path,
 ) -> Iterator[Stack]:
     """Start a stack with a champion, new scans, labeled images and lenient gate rules."""
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
     rules.write_text(LENIENT_RULES)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small", "BRAINTUMOR_GATE_RULES": str(rules)}
-    with live_stack(seeded, tiny_model_folder, extra, labeled=phantoms) as stack:
+    with live_stack(seeded, tiny_model_folder, airflow_dump, extra, labeled=phantoms) as stack:
         put_scans(library(stack), stack.state.folder / "night", seed=1)
         for dag_id in ("weekly_retrain", "nightly_scoring"):
             stack.client().wait_for_dag(dag_id)

@@ -41,10 +41,10 @@ _WRITES = ("/sessions", "/reviews", "/retractions")
 
 
 @pytest.fixture(scope="module")
-def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
+def live(seeded: Settings, tiny_model_folder: Path, airflow_dump: Path) -> Iterator[Stack]:
     """Start a stack with waiting scans: a key with a script, one scan of the audit sample, and a volume."""
     extra = {"BRAINTUMOR_VIEWER_URL": "https://viewer.example/{study}"}
-    with live_stack(seeded, tiny_model_folder, extra) as stack:
+    with live_stack(seeded, tiny_model_folder, airflow_dump, extra) as stack:
         settings = library(stack)
         write_night(settings)
         change(

@@ -34,7 +34,11 @@ _COMPOSE = Path(__file__).parent.parent.parent / "docker-compose.yaml"
 
 @pytest.fixture(scope="module")
 def cluster(
-    seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
+    seeded: Settings,
+    tiny_model_folder: Path,
+    airflow_dump: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    phantoms: Path,
 ) -> Iterator[Stack]:
     """Start two workers for the queue `default`, one for `gpu`, with labeled images and lenient gate rules."""
     if shutil.which(PROGRAM) is None:
@@ -42,7 +46,7 @@ def cluster(
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
     rules.write_text(LENIENT_RULES)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small", "BRAINTUMOR_GATE_RULES": str(rules)}
-    with live_stack(seeded, tiny_model_folder, extra, labeled=phantoms, workers=_WORKERS) as stack:
+    with live_stack(seeded, tiny_model_folder, airflow_dump, extra, labeled=phantoms, workers=_WORKERS) as stack:
         for dag_id in ("nightly_scoring", "weekly_retrain"):
             stack.client().wait_for_dag(dag_id)
             stack.client().unpause(dag_id)
