@@ -57,7 +57,7 @@ def test_statement_includes_other_files() -> None:
     sql = statement("scoring/drift_of_runs", runs="scoring/drift_this_run.sql").text
     assert (
         "where -- Condition" in sql
-        and "= :run\n),\nperson as" in sql
+        and "= :run\n)\nselect" in sql
         and "scoring_run.scoring_run_id = :run" in sql
         and "{" not in sql
     )
