@@ -7,6 +7,7 @@ with evidence as (
     select
         scoring_run_object.scoring_run_id,
         scoring_run_object.scan_id,
+        scoring_run_object.is_known,
         scan.state,
         coalesce(scan_outcome.outcome, case
             when scan.state = 'pending' and scan.scoring_run_id = scoring_run_object.scoring_run_id
@@ -40,7 +41,8 @@ select
         when outcome = 'known' and state = 'scored' and has_every_frame is not true then 'unaccounted'
         when outcome = 'known' and state = 'rejected' and not has_rejection then 'unaccounted'
         else outcome
-    end as outcome
+    end as outcome,
+    is_known
 from evidence;
 comment on view scoring_run_object_outcome is
     'One row per object that a scoring run listed, except erased ones, with its outcome. Key: scoring_run_id, '
@@ -50,6 +52,8 @@ comment on column scoring_run_object_outcome.scan_id is 'The scan.';
 comment on column scoring_run_object_outcome.outcome is
     'scored, rejected, ignored, superseded or deferred by this run; known if another run processed it; unaccounted if '
     'the rows do not confirm an outcome.';
+comment on column scoring_run_object_outcome.is_known is
+    'Whether an earlier run had processed the scan when this run listed it. Null if it was not recorded.';
 
 -- scoring_run_balance: one row per scoring run, counted from the rows at each query. Example: does every run still balance?
 create view scoring_run_balance as

@@ -83,7 +83,6 @@ def store_open_outcomes(engine: Engine, run: ScoringRun) -> None:
             insert into scan_outcome (scoring_run_id, scan_id, outcome)
             select scoring_run_id, scan_id, outcome
             from scoring_run_object_outcome
-            join scoring_run_object using (scoring_run_id, scan_id)
             where scoring_run_id = :run and is_known is false and outcome in ('deferred', 'known')
             on conflict do nothing"""),
             {"run": run.scoring_run_id},
