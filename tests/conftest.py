@@ -99,9 +99,11 @@ def databases_in_memory(folder: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 30 labeled phantoms a class."""
-    folder = tmp_path_factory.mktemp("phantoms")
-    write_dataset(folder, per_class=30, seed=1)
-    return folder
+
+    def make(folder: Path) -> None:
+        write_dataset(folder, per_class=30, seed=1)
+
+    return made_once(tmp_path_factory, "phantoms", make)
 
 
 @pytest.fixture(scope="session")

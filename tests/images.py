@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -51,6 +52,7 @@ def jpeg_of(pixels: NDArray[Any], **options: Any) -> bytes:
     return saved(Image.fromarray(pixels), "JPEG", quality=95, **options)
 
 
+@cache
 def png(label: TumorClass = TumorClass.GLIOMA, *, seed: int = 5) -> bytes:
     """Return a phantom as a PNG."""
     return png_of(draw(label, seed=seed).pixels)

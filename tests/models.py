@@ -83,6 +83,28 @@ _INSERT = """
     from model_version, trained where model_version_id = 1"""
 
 
+def copy_evaluations(settings: Settings, name: str) -> None:
+    """Store the evaluations of the tests' model for a model with the same graph, without plots and report."""
+    tables = (
+        "evaluation", "evaluation_class", "confusion_cell", "test_prediction", "test_set_access",
+        "evaluation_occlusion", "evaluation_slice",
+    )  # fmt: skip
+    change(settings, ";".join(_COPY.format(table=table) for table in tables), name=name)
+
+
+_COPY = """
+    insert into {table} overriding system value
+    select changed.*
+    from evaluation
+    join {table} as stored using (evaluation_id)
+    join model_version as model on model_name = :name
+    cross join jsonb_populate_record(stored, jsonb_build_object(
+        'evaluation_id', 1000 * model.model_version_id + evaluation_id,
+        'model_version_id', model.model_version_id)) as changed
+    where evaluation.model_version_id = 1"""
+"""Copies the rows of a table. Both numbers are changed, as far as the table has them."""
+
+
 def promote(settings: Settings, *names: str) -> None:
     """Make each of them champion in turn, by an override."""
     engine = database.connect(settings)

@@ -190,20 +190,19 @@ def test_command_starts_shows_and_stops_services(folder: Path) -> None:
     assert run("status").returncode == 1
 
 
-def test_env_line_prepares_shell_for_guides(folder: Path, tmp_path: Path) -> None:
+def test_env_line_prepares_shell_for_guides(stores: Stack, tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "a.dcm").write_bytes(b"scan")
-    devstack = f"{sys.executable} -m devstack --state-dir {folder}"
-    script = f"""eval "$({devstack} env)"
+    devstack = f"-m devstack --state-dir {stores.state.folder}"
+    script = f"""eval "$({sys.executable} {devstack} env)"
 pg_dump --version
 braintumor --version
-python -m devstack --state-dir {folder} put {tmp_path / "scans"}"""
-    with Stack(folder, airflow=False) as stack:
-        plain = {**os.environ, "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(["bash", "-euc", script], env=plain, capture_output=True, text=True, check=True)
-        server = query(stack.postgres.url(), "show server_version")[0][0]
-        with closing(stack.objects.endpoint.client()) as s3:
-            assert s3.get_object(Bucket="braintumor", Key="scans/a.dcm")["Body"].read() == b"scan"
+python {devstack} put {tmp_path / "scans"}"""
+    plain = {**os.environ, "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["bash", "-euc", script], env=plain, capture_output=True, text=True, check=True)
+    server = query(stores.postgres.url(), "show server_version")[0][0]
+    with closing(stores.objects.endpoint.client()) as s3:
+        assert s3.get_object(Bucket="braintumor", Key="scans/a.dcm")["Body"].read() == b"scan"
     dump, version, put = done.stdout.splitlines()
     assert dump.endswith(server)
     assert version.startswith("braintumor")

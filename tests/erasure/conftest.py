@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +13,11 @@ from braintumor.scoring.job import run_scoring_job
 from tests.dicom_files import as_patient
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[bytes]:
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Four DICOM files: three of Ann, the last of Ben."""
-    found = [path for path in write_unlabeled(tmp_path, count=80, seed=4) if path.suffix == ".dcm"]
+    folder = tmp_path_factory.mktemp("files")
+    found = [path for path in write_unlabeled(folder, count=80, seed=4) if path.suffix == ".dcm"]
     return [as_patient(path, patient) for path, patient in zip(found, ["ANN", "ANN", "ANN", "BEN"], strict=False)]
 
 

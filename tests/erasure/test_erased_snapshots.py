@@ -21,12 +21,20 @@ from tests.erasure.erased_files import as_eraser, as_png, changed, found_in_data
 from tests.sql import rows
 
 
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 20 labeled phantoms a class. They are not of the seeded snapshot, because an erasure deletes one."""
+    folder = tmp_path_factory.mktemp("labeled")
+    write_dataset(folder, per_class=20, seed=5)
+    return folder
+
+
 def test_erased_person_is_excluded_from_later_snapshots(
-    stack: Stack, scored: Settings, files: list[bytes], phantoms: Path
+    stack: Stack, scored: Settings, files: list[bytes], labeled: Path
 ) -> None:
     dataset = S3Uri.parse(scored.require("dataset_uri"))
     store = ObjectStore.connect(scored)
-    upload(store, labeled_files(phantoms), dataset)
+    upload(store, labeled_files(labeled), dataset)
     before = {image.image_sha256 for image in snapshot_of(scored).images}
     assert sha256(files[0]).hexdigest() in before
     ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
@@ -58,13 +66,12 @@ def test_erased_person_is_excluded_from_later_snapshots(
 
 
 def test_image_of_a_patient_in_the_table_is_erased(
-    stack: Stack, scored: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, scored: Settings, labeled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, store = S3Uri.parse(scored.require("dataset_uri")), ObjectStore.connect(scored)
-    write_dataset(tmp_path / "labeled", per_class=30, seed=5)  # the erasure deletes an image in every snapshot
-    upload(store, labeled_files(tmp_path / "labeled"), dataset)
+    upload(store, labeled_files(labeled), dataset)
     ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
-    first, second, *_ = sorted((tmp_path / "labeled" / "glioma").glob("*.png"))
+    first, second, *_ = sorted((labeled / "glioma").glob("*.png"))
     anns, other = (sha256(path.read_bytes()).hexdigest() for path in (first, second))
     key = scored.require("pseudonym_key").encode()
     table = PatientTable(key=key, patients={anns: ann, other: "0" * 32})

@@ -30,8 +30,9 @@ from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, Manifest, sha256_o
 from braintumor.serving.backend import LoadedModel
 from devstack.stack import Stack
 from tests.conftest import copied
-from tests.evaluation.judging import set_validation, with_lenient_rules
-from tests.models import RUN, add_model
+from tests.evaluation.judging import JudgedRun, judged, set_validation, with_lenient_rules
+from tests.models import RUN, add_model, copy_evaluations
+from tests.sql import change
 
 Confusion = list[list[int]]
 
@@ -216,13 +217,18 @@ def lenient(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="package")
-def two_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
-    """A run with two evaluated models, `first` better on validation than `second`, and the seeded champion."""
-    with copied(stack, seeded) as settings:
-        for name, accuracy in (("first", 0.9), ("second", 0.8)):
-            add_model(settings, name, own_graph=True)
-            evaluate_model(settings, name, access_key=RUN)
-            set_validation(settings, name, accuracy)
+def two_once(stack: Stack, evaluated_once: Settings) -> Iterator[Settings]:
+    """A run with two evaluated models, `first` better on validation than `second`, and a champion not yet evaluated."""
+    with copied(stack, evaluated_once) as settings:
+        first, second = (add_model(settings, name, own_graph=True) for name in ("first", "second"))
+        copy_evaluations(settings, first.model_name)
+        change(
+            settings,
+            "update evaluation set model_version_id = :id where model_version_id = 1",
+            id=second.model_version_id,
+        )
+        set_validation(settings, "first", 0.9)
+        set_validation(settings, "second", 0.8)
         yield settings
 
 
@@ -231,3 +237,19 @@ def two(stack: Stack, two_once: Settings, tmp_path: Path) -> Iterator[Settings]:
     """A copy of ``two_once`` that a test may change."""
     with copied(stack, two_once) as settings:
         yield with_lenient_rules(settings, tmp_path)
+
+
+@pytest.fixture(scope="package")
+def judged_once(stack: Stack, two_once: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgedRun]:
+    """A database with the verdict on the run of ``two_once``, and this verdict."""
+    with copied(stack, two_once) as prepared:
+        settings = with_lenient_rules(prepared, tmp_path_factory.mktemp("rules"))
+        yield settings, judged(settings, RUN)
+
+
+@pytest.fixture
+def judged_two(stack: Stack, judged_once: JudgedRun) -> Iterator[JudgedRun]:
+    """As ``judged_once``, with a copy of the database that a test may change."""
+    prepared, verdict = judged_once
+    with copied(stack, prepared) as settings:
+        yield settings, verdict

@@ -33,6 +33,10 @@ same_split_share = 0.5
 """
 
 
+JudgedRun = tuple[Settings, dict[str, Any]]
+"""Type of a database with the verdict on a run, and of the result of ``judge_run``."""
+
+
 def with_lenient_rules(settings: Settings, folder: Path) -> Settings:
     rules = folder / "gate.toml"
     rules.write_text(LENIENT)

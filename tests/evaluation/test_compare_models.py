@@ -11,18 +11,16 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.compare_models import compare
-from braintumor.evaluation.evaluate_model import evaluate_model, evaluate_on
+from braintumor.evaluation.evaluate_model import evaluate_on
 from braintumor.labels import TumorClass
 from braintumor.registry import model_versions
-from devstack.stack import Stack
-from tests.conftest import copied
 from tests.models import add_model
 from tests.sql import change, rows
 
 
 @pytest.fixture
-def engine(pair: Settings) -> Iterator[Engine]:
-    made = database.connect(pair)
+def engine(two: Settings) -> Iterator[Engine]:
+    made = database.connect(two)
     yield made
     made.dispose()
 
@@ -51,27 +49,12 @@ def set_predictions(settings: Settings, name: str, right: int, *, skip: int = 0)
     )
 
 
-@pytest.fixture(scope="module")
-def pair_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
-    """Models `a` and `b`, both evaluated on the seeded snapshot."""
-    with copied(stack, seeded) as settings:
-        for name in ("a", "b"):
-            add_model(settings, name)
-            evaluate_model(settings, name, access_key="first")
-        yield settings
-
-
-@pytest.fixture
-def pair(stack: Stack, pair_once: Settings) -> Iterator[Settings]:
-    """A copy of ``pair_once`` that a test may change."""
-    with copied(stack, pair_once) as settings:
-        yield settings
-
-
-def test_images_are_counted_in_total_and_by_class(pair: Settings, engine: Engine) -> None:
-    set_predictions(pair, "a", right=3)
-    set_predictions(pair, "b", right=2, skip=2)
-    comparison = compare(engine, model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b"))
+def test_images_are_counted_in_total_and_by_class(two: Settings, engine: Engine) -> None:
+    set_predictions(two, "first", right=3)
+    set_predictions(two, "second", right=2, skip=2)
+    comparison = compare(
+        engine, model_versions.find_model(engine, "first"), model_versions.find_model(engine, "second")
+    )
     per_class = comparison.all.count // 4
     assert per_class >= 4
     assert (comparison.all.both, comparison.all.only_a, comparison.all.only_b) == (4, 8, 4)
@@ -84,38 +67,38 @@ def test_images_are_counted_in_total_and_by_class(pair: Settings, engine: Engine
     assert (glioma.a, glioma.b) == (pytest.approx(3 / per_class), pytest.approx(2 / per_class))
 
 
-def test_the_newest_common_snapshot_is_compared(pair: Settings, engine: Engine) -> None:
+def test_the_newest_common_snapshot_is_compared(two: Settings, engine: Engine) -> None:
     change(
-        pair,
+        two,
         """
         insert into snapshot select 'newer', source_uri, count_image, count_copy, left_out, now() from snapshot;
         insert into snapshot_image select 'newer', image_sha256, group_key, label, split, image_uri, pixel_sha256,
             perceptual_hash, attributes, count_file from snapshot_image""",
     )
-    a, b = model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b")
-    evaluate_on(pair, "a", "newer", access_key="first")
-    assert compare(engine, a, b).snapshot_id != "newer"
-    evaluate_on(pair, "b", "newer", access_key="first")
-    assert compare(engine, a, b).snapshot_id == "newer"
+    first, second = model_versions.find_model(engine, "first"), model_versions.find_model(engine, "second")
+    evaluate_on(two, "first", "newer", access_key="first")
+    assert compare(engine, first, second).snapshot_id != "newer"
+    evaluate_on(two, "second", "newer", access_key="first")
+    assert compare(engine, first, second).snapshot_id == "newer"
 
 
-def test_models_without_common_test_images_are_not_compared(pair: Settings, engine: Engine) -> None:
-    late = add_model(pair, "late")
+def test_models_without_common_test_images_are_not_compared(two: Settings, engine: Engine) -> None:
+    late = add_model(two, "late")
     with pytest.raises(
         EvaluationError, match=r"never evaluated on the same test images.*model evaluate NAME --snapshot"
     ):
-        compare(engine, model_versions.find_model(engine, "a"), late)
-    assert rows(pair, "select distinct model_name from model_leaderboard order by 1") == [("a",), ("b",)]
+        compare(engine, model_versions.find_model(engine, "first"), late)
+    assert rows(two, "select distinct model_name from model_leaderboard order by 1") == [("first",), ("second",)]
 
 
-def test_different_images_of_one_snapshot_are_not_paired(pair: Settings, engine: Engine) -> None:
+def test_different_images_of_one_snapshot_are_not_paired(two: Settings, engine: Engine) -> None:
     change(
-        pair,
+        two,
         """
         delete from test_prediction where (evaluation_id, image_sha256) in (
             select evaluation_id, min(image_sha256) from test_prediction join evaluation using (evaluation_id)
             join model_version using (model_version_id)
-            where model_name = 'b' and split = 'test' group by evaluation_id)""",
+            where model_name = 'second' and split = 'test' group by evaluation_id)""",
     )
     with pytest.raises(EvaluationError, match="1 have a prediction of one model only"):
-        compare(engine, model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b"))
+        compare(engine, model_versions.find_model(engine, "first"), model_versions.find_model(engine, "second"))

@@ -12,7 +12,7 @@ from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.split_history import judged_candidates
 from braintumor.registry import model_versions
 from braintumor.registry.reference_model import name_reference
-from tests.evaluation.judging import LENIENT, champion, judged
+from tests.evaluation.judging import LENIENT, JudgedRun, champion, judged
 from tests.models import RUN, add_model
 from tests.sql import rows
 
@@ -52,8 +52,8 @@ def failed_rules(settings: Settings, verdict: dict[str, Any]) -> set[str]:
     return {rule["name"] for rule in stored["rules"] if not rule["passed"]}
 
 
-def test_the_champion_becomes_the_first_reference(two: Settings) -> None:
-    verdict = judged(two, RUN)
+def test_the_champion_becomes_the_first_reference(judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
     assert rows(two, "select model_version_id, actor from reference_model") == [(1, "gate")]
     assert rows(two, "select reference_model_version_id, count_judged from gate_verdict") == [(1, 1)]
     assert "The gate has judged 1 candidate on this test split, 1 in the last 365 days." in verdict["markdown"]

@@ -16,7 +16,7 @@ from braintumor.evaluation.judge_run import require_every_model
 from braintumor.promotion.promote import passed_verdict, promote_candidate
 from braintumor.registry import model_versions, promotions
 from braintumor.s3 import ObjectStore, S3Uri
-from tests.evaluation.judging import LENIENT, champion, judged, set_validation
+from tests.evaluation.judging import LENIENT, JudgedRun, champion, judged, set_validation
 from tests.models import RUN, add_model
 from tests.sql import rows
 
@@ -33,8 +33,8 @@ def promote_by_hand(settings: Settings, name: str) -> None:
     engine.dispose()
 
 
-def test_a_cleared_gate_keeps_its_first_candidate(two: Settings) -> None:
-    first = judged(two, RUN)
+def test_a_cleared_gate_keeps_its_first_candidate(judged_two: JudgedRun) -> None:
+    two, first = judged_two
     set_validation(two, "second", 0.99)
     again = judged(two, RUN)
     assert (again["model_name"], again["gate_verdict_id"]) == (first["model_name"], first["gate_verdict_id"])
@@ -43,8 +43,8 @@ def test_a_cleared_gate_keeps_its_first_candidate(two: Settings) -> None:
     assert champion(two) == "first"
 
 
-def test_a_verdict_against_an_earlier_champion_is_refused(two: Settings) -> None:
-    verdict = judged(two, RUN)
+def test_a_verdict_against_an_earlier_champion_is_refused(judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
     promote_by_hand(two, "second")
     with pytest.raises(PromotionError, match="but the champion is now second"):
         promote_candidate(two, verdict["gate_verdict_id"])
@@ -66,8 +66,9 @@ def test_a_candidate_identical_to_the_champion_is_refused(lenient: Settings) -> 
         promote_candidate(lenient, verdict["gate_verdict_id"])
 
 
-def test_question_says_that_a_copy_is_identical_to_champion(two: Settings) -> None:
-    markdown = judged(two, RUN)["markdown"]
+def test_question_says_that_a_copy_is_identical_to_champion(judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
+    markdown = verdict["markdown"]
     count = rows(two, "select count_image from evaluation where split = 'test' limit 1")[0][0]
     assert f"Identical to the champion {champion(two)}: both predict the same class for each of {count}" in markdown
     assert markdown.count("| identical |") == 6
@@ -82,8 +83,8 @@ def test_question_says_that_a_copy_is_identical_to_champion(two: Settings) -> No
     assert f"predict different classes for {count} of {count} test images" in judged(two, RUN)["markdown"]
 
 
-def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:
-    verdict = judged(two, RUN)
+def test_a_retry_after_the_promotion_changes_nothing(judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
     assert promote_candidate(two, verdict["gate_verdict_id"])
     assert not promote_candidate(two, verdict["gate_verdict_id"])
     assert judged(two, RUN)["gate_verdict_id"] == verdict["gate_verdict_id"]
@@ -118,8 +119,9 @@ def test_a_refused_candidate_is_not_promoted(two: Settings, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("approval", [None, {}, {"chosen_options": ["Reject"]}])
-def test_a_required_approval_blocks_the_promotion(two: Settings, approval: Any) -> None:
-    verdict_id = judged(two, RUN)["gate_verdict_id"]
+def test_a_required_approval_blocks_the_promotion(judged_two: JudgedRun, approval: Any) -> None:
+    two, verdict = judged_two
+    verdict_id = verdict["gate_verdict_id"]
     with pytest.raises(PromotionError, match="was not approved"):
         promote_candidate(two, verdict_id, approval=approval, must_be_approved=True)
     decision = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
@@ -148,8 +150,8 @@ def test_a_retried_evaluation_is_one_test_set_access(evaluated: Settings) -> Non
         assert rows(evaluated, accesses) == [(expected,)]
 
 
-def test_a_repeated_evaluation_keeps_the_verdict_in_the_report(two: Settings) -> None:
-    judged(two, RUN)
+def test_a_repeated_evaluation_keeps_the_verdict_in_the_report(judged_two: JudgedRun) -> None:
+    two, _ = judged_two
     evaluate_model(two, "first", access_key="by hand")
     engine, store = database.connect(two), ObjectStore.connect(two)
     model = model_versions.find_model(engine, "first")

@@ -17,7 +17,7 @@ from braintumor.promotion.approval import record_decision
 from braintumor.promotion.promote import promote_candidate
 from devstack.stack import Stack
 from tests.conftest import as_role
-from tests.evaluation.judging import champion, judged
+from tests.evaluation.judging import JudgedRun, champion
 from tests.models import RUN
 from tests.sql import rows
 
@@ -29,8 +29,8 @@ def models_page(stack: Stack, settings: Settings, reader: Reader) -> str:
     return overview_page(database.connect(as_role(stack, settings, Role.REVIEWER)), reader)
 
 
-def test_models_page_links_the_candidate_without_decision(stack: Stack, two: Settings) -> None:
-    verdict = judged(two, RUN)
+def test_models_page_links_the_candidate_without_decision(stack: Stack, judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
     page = models_page(stack, two, EVERYTHING)
     approval = f'href="../../dags/weekly_retrain/runs/{quote(RUN, safe="")}/tasks/approve/required_actions"'
     assert approval in page and f'Champion: <a href="model/{champion(two)}/report.html">' in page
@@ -44,8 +44,8 @@ def test_models_page_links_the_candidate_without_decision(stack: Stack, two: Set
     assert "Candidates without a decision" not in page and 'Champion: <a href="model/first/report.html">' in page
 
 
-def test_models_page_hides_people_and_runs_without_rights(stack: Stack, two: Settings) -> None:
-    verdict = judged(two, RUN)
+def test_models_page_hides_people_and_runs_without_rights(stack: Stack, judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
     decision = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
     record_decision(two, verdict["gate_verdict_id"], decision | {"responded_at": datetime.now(UTC)})
     assert promote_candidate(two, verdict["gate_verdict_id"], approval=decision, must_be_approved=True)

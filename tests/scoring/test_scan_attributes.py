@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -28,10 +27,11 @@ STORED = """
     from scan order by scan_id"""
 
 
-@pytest.fixture
-def phantom(tmp_path: Path) -> bytes:
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return a single-frame MR object, which the header calls T1-weighted."""
-    return next(path for path in write_unlabeled(tmp_path, count=80, seed=4) if path.suffix == ".dcm").read_bytes()
+    files = write_unlabeled(tmp_path_factory.mktemp("phantom"), count=20, seed=4)
+    return next(path for path in files if path.suffix == ".dcm").read_bytes()
 
 
 def test_scored_and_rejected_scans_keep_their_attributes(settings: Settings, put: Put, phantom: bytes) -> None:

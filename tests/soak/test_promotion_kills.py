@@ -20,7 +20,7 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.promotion.promote import promote_candidate
 from braintumor.registry import model_versions, promotions
-from tests.conftest import run_braintumor
+from tests.conftest import printed
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, rows
 
@@ -151,4 +151,4 @@ def retry(settings: Settings, name: str, verdict: int, number: int) -> None:
     if verdict:
         promote_candidate(settings, verdict)
     else:
-        run_braintumor(settings, "model", "promote", name, "--override", "--reason", f"retry {number}")
+        printed(settings, "model", "promote", name, "--override", "--reason", f"retry {number}")

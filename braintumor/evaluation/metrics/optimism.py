@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,15 @@ def selection_optimism(correct: NDArray[np.bool_], groups: Sequence[str]) -> flo
     by_group = np.zeros((len(correct), count))
     np.add.at(by_group.T, group, correct.T)  # correct images of each group
     size = np.bincount(group, minlength=count)
-    random = np.random.default_rng(SEED)
-    drawn = random.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)  # (R, G)
+    drawn = _draws(count)
     left_out = drawn == 0
     best = ((drawn @ by_group.T) / (drawn @ size)[:, None]).argmax(axis=1)
     measured = (left_out @ by_group.T)[np.arange(_RESAMPLES), best] / (left_out @ size)
     return max(0.0, float(correct.mean(axis=1).max() - measured.mean()))
+
+
+@lru_cache(maxsize=1)
+def _draws(count: int) -> NDArray[np.int64]:
+    """Return how often each draw contains each of ``count`` groups, (R, G). The seed is fixed."""
+    random = np.random.default_rng(SEED)
+    return random.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)

@@ -45,7 +45,7 @@ def template(stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFa
         store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
         results = [
             path
-            for path in write_unlabeled(tmp_path_factory.mktemp("dicom"), count=80, seed=4)
+            for path in write_unlabeled(tmp_path_factory.mktemp("dicom"), count=40, seed=4)
             if path.suffix == ".dcm"
         ]
         files = [png(TumorClass.GLIOMA, seed=77_001), *(as_patient(path, "ANN") for path in results[:2])]
