@@ -43,15 +43,15 @@ NO_CHART = "no Helm chart"
 ONLY_A_DEVELOPER_HAS = (NO_DATASET, NO_CHART)
 LONGEST = (
     "test_demo.py",
-    "test_compose_processes.py",
-    "test_workers.py",
-    "test_notifications_live.py",
-    "test_live.py",
-    "test_browser.py",
-    "test_mutants.py",
+    "test_fine_tuning.py",
     "test_kills.py",
+    "test_end_to_end.py",
+    "test_workers.py",
+    "test_browser.py",
+    "test_notifications_live.py",
+    "test_mutants.py",
     "test_promotion_kills.py",
-    "test_review_page.py",
+    "test_compose_processes.py",
 )
 """Files of `make soak` that take the most time, the longest first."""
 

@@ -4,6 +4,7 @@
 -- them. The patient's images in snapshots have the same bytes, are named by the caller, are images of reviewed frames, or have
 -- the same pixels as one of these. Objects that an earlier erasure of the patient left in S3 are returned again (waiting: URI
 -- and ETag), and scans that were rejected there since are deleted too.
+-- scan_etags has the ETags of the listed versions of each scan's object, because another file can have its address since.
 -- Refused while a chunk has a lease, because its worker could write rows of the patient after the erasure. Runs with the rights
 -- of its owner, because the eraser role has none.
 -- Errors by SQLSTATE: UE001, no row is stored of the patient; UE002, a run is scoring.

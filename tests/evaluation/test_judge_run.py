@@ -13,6 +13,7 @@ from braintumor.db import database
 from braintumor.errors import EvaluationError, PromotionError
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.judge_run import require_every_model
+from braintumor.promotion import promote
 from braintumor.promotion.promote import passed_verdict, promote_candidate
 from braintumor.registry import model_versions, promotions
 from braintumor.s3 import ObjectStore, S3Uri
@@ -52,6 +53,26 @@ def test_a_verdict_against_an_earlier_champion_is_refused(judged_two: JudgedRun)
     assert fresh["gate_verdict_id"] != verdict["gate_verdict_id"] and fresh["model_name"] == "first"
     assert promote_candidate(two, fresh["gate_verdict_id"])
     assert champion(two) == "first"
+
+
+def test_question_compares_with_the_champion_of_its_verdict(judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
+    before = champion(two)
+    promote_by_hand(two, "second")
+    assert "the champion second" in judged(two, RUN)["markdown"]
+    promote_by_hand(two, before)
+    again = judged(two, RUN)
+    assert again["gate_verdict_id"] == verdict["gate_verdict_id"]
+    assert f"the champion {before}" in again["markdown"] and "the champion second" not in again["markdown"]
+
+
+def test_a_retried_promotion_refreshes_both_reports(judged_two: JudgedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    two, verdict = judged_two
+    before, refreshed = champion(two), []
+    monkeypatch.setattr(promote, "refresh_reports", lambda *given: refreshed.append(given[2]) or ["a warning"])
+    for _ in range(2):
+        promote_candidate(two, verdict["gate_verdict_id"])
+    assert [[model.model_name for model in models] for models in refreshed] == [["first", before]] * 2
 
 
 def test_a_candidate_identical_to_the_champion_is_refused(lenient: Settings) -> None:

@@ -78,12 +78,14 @@ def test_nightly_run_triggered_in_browser_succeeds(live: Stack, page: Page) -> N
     assert state_of_triggered_run(live, page, "nightly_scoring") == "success"
 
 
-def state_of_triggered_run(live: Stack, page: Page, dag_id: str, **fields: str) -> str:
-    """Fill fields of a DAG's form, start a run with its button, and return the run's state after its end."""
+def state_of_triggered_run(live: Stack, page: Page, dag_id: str, section: str = "", **fields: str) -> str:
+    """Fill fields of one section of a DAG's form, start a run, and return the run's state after its end."""
     client = live.client()
     page.goto(f"{live.airflow.url}/dags/{dag_id}")
     page.get_by_role("button", name="Trigger").first.click()
     form = page.get_by_role("dialog")
+    if section:
+        form.get_by_role("button", name=section).click()
     for name, value in fields.items():
         form.locator(f"[name=element_{name}]").fill(value)
     form.get_by_role("button", name="Trigger").click()
@@ -130,7 +132,7 @@ def test_candidate_is_approved_in_browser_after_flip_preview(
 def test_champion_is_rolled_back_from_the_form(live: Stack, page: Page, tmp_path: Path) -> None:
     settings = library(live)
     ((approved,),) = rows(settings, "select model_name from champion")
-    assert state_of_triggered_run(live, page, "roll_back", reason="a trial of the form") == "success"
+    assert state_of_triggered_run(live, page, "roll_back", "On record", reason="a trial of the form") == "success"
     ((action, reason),) = rows(
         settings, "select action, reason from promotion where action = 'rollback' order by promotion_id desc limit 1"
     )
