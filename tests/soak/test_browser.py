@@ -129,6 +129,19 @@ def test_candidate_is_approved_in_browser_after_flip_preview(
     assert actor == "admin"
 
 
+@pytest.mark.usefixtures("waiting_run")
+def test_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
+    page.goto(f"{live.airflow.url}/braintumor/reports/")
+    expect(page.get_by_role("heading", name="Brain-tumor models")).to_be_visible()
+    expect(page.get_by_text("champion", exact=True)).to_be_visible()
+    page.screenshot(path=tmp_path / "overview.png", full_page=True)
+    page.get_by_role("link", name="comparison").first.click()
+    expect(page.get_by_role("heading", name="Results")).to_be_visible()
+    page.goto(live.airflow.url)
+    page.get_by_role("button", name="Browse").first.click()
+    expect(page.get_by_text("Brain-tumor models").first).to_be_visible()
+
+
 def test_champion_is_rolled_back_from_the_form(live: Stack, page: Page, tmp_path: Path) -> None:
     settings = library(live)
     ((approved,),) = rows(settings, "select model_name from champion")
@@ -142,16 +155,3 @@ def test_champion_is_rolled_back_from_the_form(live: Stack, page: Page, tmp_path
     page.goto(f"{live.airflow.url}/braintumor/reports/")
     expect(page.get_by_text("a trial of the form").first).to_be_visible()
     page.screenshot(path=tmp_path / "rolled_back.png", full_page=True)
-
-
-@pytest.mark.usefixtures("waiting_run")
-def test_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
-    page.goto(f"{live.airflow.url}/braintumor/reports/")
-    expect(page.get_by_role("heading", name="Brain-tumor models")).to_be_visible()
-    expect(page.get_by_text("champion", exact=True)).to_be_visible()
-    page.screenshot(path=tmp_path / "overview.png", full_page=True)
-    page.get_by_role("link", name="comparison").first.click()
-    expect(page.get_by_role("heading", name="Results")).to_be_visible()
-    page.goto(live.airflow.url)
-    page.get_by_role("button", name="Browse").first.click()
-    expect(page.get_by_text("Brain-tumor models").first).to_be_visible()
