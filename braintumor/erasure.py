@@ -230,14 +230,15 @@ def _mark_files(
     theirs = {uri: set(etags) for uri, etags in erased["scan_etags"].items()}
     for uri, etag in erased["waiting"].items():
         theirs.setdefault(uri, set()).add(etag)
-    current = _etags(store, theirs)
+    found = {image.image_uri for image in duplicates}
+    current = _etags(store, {*erased["object_uris"], *theirs, *found})
     others = {uri for uri, etags in theirs.items() if current.get(uri) not in etags}  # overwritten or gone
-    others |= {image.image_uri for image in labeled}  # those of the person are ``duplicates``
-    objects = sorted({*erased["object_uris"], *theirs} - others | {image.image_uri for image in duplicates})
+    others |= {image.image_uri for image in labeled}  # those of the person are in ``found``
+    objects = sorted({*erased["object_uris"], *theirs} - others | found)
     if with_objects:
         store.delete(S3Uri.parse(uri) for uri in objects)
         return objects
-    etags = _etags(store, objects)
+    etags = {uri: current[uri] for uri in objects if uri in current}
     connection.execute(
         text("""
         insert into erasure_object (object_uri, etag, erasure_id)

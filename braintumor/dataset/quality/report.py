@@ -30,7 +30,8 @@ from braintumor.dataset.quality.checks import (
 )
 from braintumor.dataset.snapshot import Snapshot
 from braintumor.dataset.splits.grouping import group_key
-from braintumor.dataset.splits.split import Split, assign
+from braintumor.dataset.splits.reviewed_frames_split import split_groups
+from braintumor.dataset.splits.split import Split
 from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
 
@@ -112,8 +113,7 @@ def first_splits(quality: Quality, *, test_needs_patient: bool = False) -> dict[
     ``split_images``.
     """
     grouping = quality.grouping
-    identified = grouping.identified_classes() if test_needs_patient else frozenset()
-    splits = assign(grouping.to_split(identified), grouping.known)
+    splits = split_groups(grouping, test_needs_patient=test_needs_patient).splits
     counts = Counter((splits[group_key(group)], member.label) for group in grouping.groups for member in group)
     return {split.value: {label.value: counts[split, label] for label in CLASSES} for split in Split}
 

@@ -58,7 +58,11 @@ def split_images(
         test_needs_patient: whether groups need a known patient to be put into test. This applies to the classes of
             ``Grouping.identified_classes``.
     """
-    grouping = form_groups(images, remembered)
+    return split_groups(form_groups(images, remembered), test_needs_patient=test_needs_patient)
+
+
+def split_groups(grouping: Grouping, *, test_needs_patient: bool) -> ReviewedFramesSplit:
+    """Assign a split to each group. ``test_needs_patient`` is as for ``split_images``."""
     identified = grouping.identified_classes() if test_needs_patient else frozenset()
     splits = assign(grouping.to_split(identified), grouping.known)
     return ReviewedFramesSplit(grouping=grouping, splits=splits, identified=identified)
