@@ -83,11 +83,13 @@ class NewReview(BaseModel):
 
 
 def _filters(
+    *,
     day: str = "",
     tumor_class: Annotated[str, Query(alias="class")] = "",
     model: _ModelName = "",
     reason: str = "",
     tab: str = "",
+    tumor: str = "",
 ) -> Filters:
     from braintumor.labels import TumorClass
     from braintumor.review.worklist import Filters, Tab
@@ -100,13 +102,14 @@ def _filters(
             predicted_class=TumorClass(tumor_class) if tumor_class else None,
             model=model or None,
             reason=ReviewReason(reason) if reason else None,
+            tumor=float(tumor) if tumor else None,
         )
     except ValueError as error:
         raise HTTPException(
             422,
             f"A filter in the address is not valid. Allowed: tab {', '.join(Tab)}; day YYYY-MM-DD; "
-            f"class {', '.join(TumorClass)}; reason {', '.join(ReviewReason)}. "
-            f"Received: tab={tab!r}, day={day!r}, class={tumor_class!r}, reason={reason!r}. Correct it.",
+            f"class {', '.join(TumorClass)}; reason {', '.join(ReviewReason)}; tumor 0 to 1. Received: tab={tab!r}, "
+            f"day={day!r}, class={tumor_class!r}, reason={reason!r}, tumor={tumor!r}. Correct it.",
         ) from error
 
 
@@ -131,8 +134,9 @@ def worklist(
     """Show the scans that wait for a review, the riskiest first."""
     from braintumor.review.page import worklist_page
 
-    _, engine, _ = opened()
-    return _html(worklist_page(engine, filters, caller, number=page))
+    settings, engine, _ = opened()
+    threshold = settings.probability("reading_threshold")
+    return _html(worklist_page(engine, filters, caller, number=page, threshold=threshold))
 
 
 @app.get("/dashboard", dependencies=[_may_read])
@@ -143,8 +147,9 @@ def dashboard(caller: _CallerDep, user: GetUserDep) -> Response:
     has_reports = get_auth_manager().is_authorized_dag(
         method="GET", access_entity=DagAccessEntity.RUN, details=DagDetails(id="nightly_scoring"), user=user
     )
-    _, engine, _ = opened()
-    return _html(dashboard_page(engine, base=caller.base, has_reports=bool(has_reports)))
+    settings, engine, _ = opened()
+    threshold = settings.probability("reading_threshold")
+    return _html(dashboard_page(engine, base=caller.base, has_reports=bool(has_reports), threshold=threshold))
 
 
 @app.get("/session/{session_id}", dependencies=[_may_read])

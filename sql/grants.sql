@@ -62,7 +62,8 @@ grant execute on function
     braintumor.likeliest_class(double precision, double precision, double precision, double precision),
     braintumor.distinct_reasons(jsonb),
     braintumor.snapshot_difference(text, text), braintumor.champion_at(timestamptz),
-    braintumor.worklist_page(integer, date, text, text, text), braintumor.reviewed_label(integer, text[], boolean)
+    braintumor.worklist_page(integer, date, text, text, text, double precision),
+    braintumor.reviewed_label(integer, text[], boolean)
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst;
 grant execute on function braintumor.mark_cross_patient_duplicates(bigint) to braintumor_scorer;
 

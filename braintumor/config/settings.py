@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import nan
 from typing import Any, Protocol, Self
 
 from braintumor.config.variables import FORMER_NAMES, PREFIX, TIMEZONE, Kind, Variable
@@ -82,6 +83,10 @@ class Settings:
     )
     viewer_url: str | None = _setting(
         "link from the review page to a study; {study} is replaced by its pseudonym", kind=Kind.URL
+    )
+    reading_threshold: str | None = _setting(
+        "tumor probability, 0 to 1, down to which the site reads all scans; the worklist then has a tab for them; "
+        "unset: none"
     )
     gate_rules: str | None = _setting("path of a gate rule file; unset means the packaged rules", kind=Kind.PATH)
     label_rules: str | None = _setting(
@@ -180,6 +185,26 @@ class Settings:
                 f"{PREFIX}{name.upper()} must be yes or no. Received: {value!r}. Correct it in the environment."
             )
         return value == "yes"
+
+    def probability(self, name: str) -> float | None:
+        """Return the field ``name`` as a number from 0 to 1, or ``None`` if it is unset.
+
+        Raises:
+            ConfigurationError: the value is not such a number.
+        """
+        text: str | None = getattr(self, name)
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = nan
+        if not 0 <= value <= 1:
+            raise ConfigurationError(
+                f"{PREFIX}{name.upper()} must be a number from 0 to 1, such as 0.2. Received: {text!r}. Correct it in "
+                "the environment."
+            )
+        return value
 
 
 def setting_variables() -> dict[str, Variable]:

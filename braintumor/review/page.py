@@ -61,8 +61,14 @@ class Caller:
     base: str
 
 
-def worklist_page(engine: Engine, filters: Filters, caller: Caller, *, number: int) -> str:
-    """Return one page of the worklist as HTML. ``number`` is the number of the page, from 0."""
+def worklist_page(
+    engine: Engine, filters: Filters, caller: Caller, *, number: int, threshold: float | None = None
+) -> str:
+    """Return one page of the worklist as HTML.
+
+    ``number`` is the number of the page, from 0. ``threshold`` is the tumor probability down to which the site reads.
+    It gets a tab.
+    """
     begin = number * PAGE_SIZE
     listed = list_worklist(engine, filters, person=caller.person, count=begin + PAGE_SIZE + 1)
     choices = list_choices(engine)
@@ -86,6 +92,7 @@ def worklist_page(engine: Engine, filters: Filters, caller: Caller, *, number: i
         },
         chosen=_chosen(filters),
         number=number,
+        threshold=threshold,
         is_reviewer=caller.is_reviewer,
     )
 
@@ -155,10 +162,11 @@ def session_page(engine: Engine, session_id: int, caller: Caller) -> str:
     )
 
 
-def dashboard_page(engine: Engine, *, base: str, has_reports: bool = False) -> str:
+def dashboard_page(engine: Engine, *, base: str, has_reports: bool = False, threshold: float | None = None) -> str:
     """Return the dashboard as HTML. ``base`` is the URL path of the app in Airflow.
 
-    If ``has_reports`` is true, the nightly runs link to their run reports.
+    If ``has_reports`` is true, the nightly runs link to their run reports. ``threshold`` is the tumor probability down
+    to which the site reads. Its row is marked.
     """
     from braintumor.live_accuracy.monitor import ALARM
     from braintumor.review.dashboard import load_dashboard  # imports numpy and scipy, which the worklist does not need
@@ -173,6 +181,7 @@ def dashboard_page(engine: Engine, *, base: str, has_reports: bool = False) -> s
         tallest=tallest,
         classes=classes,
         has_reports=has_reports,
+        threshold=threshold,
         alarm=ALARM,
     )
 
@@ -210,6 +219,7 @@ def _chosen(filters: Filters) -> Mapping[str, str]:
         "class": filters.predicted_class.value if filters.predicted_class else "",
         "model": filters.model or "",
         "reason": filters.reason.value if filters.reason else "",
+        "tumor": "" if filters.tumor is None else f"{filters.tumor:g}",
     }
 
 

@@ -43,7 +43,8 @@ class Tab(StrEnum):
 class Filters:
     """Hold the tab and the filters of the worklist. ``None`` means no filter. ``day`` is a date in UTC.
 
-    The filters apply to the tab ``WAITING`` only.
+    ``tumor`` is the lowest tumor probability, 0 to 1: 1 minus the probability of ``normal``. The filters apply to the
+    tab ``WAITING`` only. The audit sample ignores ``predicted_class`` and ``tumor``, because they show the prediction.
     """
 
     tab: Tab = Tab.WAITING
@@ -51,6 +52,11 @@ class Filters:
     predicted_class: TumorClass | None = None
     model: str | None = None
     reason: ReviewReason | None = None
+    tumor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.tumor is not None and not 0 <= self.tumor <= 1:
+            raise ValueError(f"tumor must be from 0 to 1. Received: {self.tumor}.")
 
     @property
     def is_audit(self) -> bool:
@@ -181,6 +187,7 @@ def _values(filters: Filters, person: str) -> dict[str, object]:
         "class": filters.predicted_class,
         "model": filters.model,
         "reason": filters.reason,
+        "tumor": filters.tumor,
     }
 
 

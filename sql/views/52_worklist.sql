@@ -105,13 +105,13 @@ comment on column review_worklist.review_reasons is
     'empty without one.';
 comment on column review_worklist.is_conflict is 'Whether reviewers disagree about the frame, by frame_consensus.';
 
--- worklist_page(count, date, class, model, reason): the first rows of review_worklist in its order, filtered by scoring date
--- (UTC), class, model or review reason. Example: which are the first 50 of ten million frames? select * from worklist_page(50)
+-- worklist_page(count, date, class, model, reason, tumor): the first rows of review_worklist in its order, filtered by
+-- scoring date (UTC), class, model, review reason or lowest tumor probability. Example: which are the first 50 of ten million frames? select * from worklist_page(50)
 -- It takes the first rows of each model from an index, adds the few frames whose rank depends on other rows, and sorts. The
 -- lateral joins keep Postgres from reading every prediction. Runs with the rights of its owner, and shows only rows of the view.
 create function worklist_page(
     page_size integer, of_night date default null, of_class text default null, of_model text default null,
-    of_reason text default null
+    of_reason text default null, of_tumor double precision default null
 )
 returns setof review_worklist language sql stable security definer
 set search_path = braintumor, pg_temp as $$
@@ -125,6 +125,7 @@ set search_path = braintumor, pg_temp as $$
               and (of_night is null or (review_worklist.scored_at at time zone 'utc')::date = of_night)
               and (of_class is null or review_worklist.predicted_class::text = of_class)
               and (of_reason is null or of_reason = any(review_worklist.review_reasons))
+              and (of_tumor is null or 1 - review_worklist.probability_normal >= of_tumor)
             order by risk_rank_at_scoring, confidence
             limit page_size
         ) as first_of_model
@@ -155,9 +156,10 @@ set search_path = braintumor, pg_temp as $$
       and (of_class is null or predicted_class::text = of_class)
       and (of_model is null or model_name = of_model)
       and (of_reason is null or of_reason = any(review_reasons))
+      and (of_tumor is null or 1 - probability_normal >= of_tumor)
     order by risk_rank, risk_rank_at_scoring, confidence, scan_id, frame_index
     limit page_size
 $$;
-comment on function worklist_page(integer, date, text, text, text) is
-    'The first rows of review_worklist in its order, quickly, filtered by scoring date (UTC), class, model or review '
-    'reason.';
+comment on function worklist_page(integer, date, text, text, text, double precision) is
+    'The first rows of review_worklist in its order, quickly, filtered by scoring date (UTC), class, model, review '
+    'reason or lowest tumor probability (1 minus the probability of normal).';

@@ -100,3 +100,14 @@ def test_former_name_does_not_reach_a_subprocess() -> None:
     assert Settings.from_environment(base).run_report_rules == "left-over.toml"
     made = Settings(run_report_rules=None).to_environment(base)
     assert Settings.from_environment(made) == Settings()
+
+
+def test_probability_is_a_number_from_0_to_1_or_unset() -> None:
+    assert Settings().probability("reading_threshold") is None
+    assert Settings(reading_threshold="0.2").probability("reading_threshold") == 0.2
+
+
+@pytest.mark.parametrize("text", ["20%", "1.5", "-0.1", "nan"])
+def test_probability_outside_0_to_1_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"BRAINTUMOR_READING_THRESHOLD must be a number from 0 to 1"):
+        Settings(reading_threshold=text).probability("reading_threshold")

@@ -119,6 +119,8 @@ def test_dashboard_compares_production_with_the_test_split(empty_settings: Setti
     make_run_status(engine, load_run(engine, run), balance, RunReportRules.load(), settings=empty_settings)
     page = dashboard_page(engine, base="/r/")
     assert "Missed tumors against reading time" in page and "40.0 (27.2 to 54.3)" in page
+    assert '<a href="./?tumor=0.2">0.2</a></th>' in page
+    assert '<a href="./?tumor=0.2">0.2</a> (this site)</th>' in dashboard_page(engine, base="/r/", threshold=0.2)
     assert "not assessed: too few weeks with audited scans (1 of 8)" in page
     change(empty_settings, "update scan set processed_at = processed_at - scan_id % 8 * interval '7 days'")
     assert "higher than predicted (+" in dashboard_page(engine, base="/r/")

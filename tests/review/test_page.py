@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import uuid
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -24,7 +25,7 @@ from braintumor.review.page import Caller, dashboard_page, frame_page, worklist_
 from braintumor.review.session import find_session, next_item, previous_item, start_session
 from braintumor.review.shown_frame import ShownFrame, read_frame
 from braintumor.review.shown_images import may_review, record_shown
-from braintumor.review.worklist import AUDIT, Filters, list_choices, list_worklist
+from braintumor.review.worklist import AUDIT, Filters, count_waiting, list_choices, list_worklist
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.prediction import ReviewReason
 from tests.images import png
@@ -90,6 +91,32 @@ def test_filters_return_only_matching_scans(night: Settings, engine: Engine) -> 
     assert waiting(engine, Filters(day=date(2026, 3, 1))) == [3]
     assert len(waiting(engine, Filters(model=choices.models[0]))) == 5
     assert waiting(engine, Filters(model="unknown")) == []
+
+
+def test_tumor_filter_lists_scans_from_the_threshold(night: Settings, engine: Engine) -> None:
+    everyone = set(waiting(engine))
+    change(
+        night,
+        "update prediction set probability_normal = 0.75, probability_glioma = 0.25, probability_meningioma = 0, "
+        "probability_pituitary = 0 where scan_id = 1",
+    )
+    assert 1 in waiting(engine, Filters(tumor=0.25)) and 1 not in waiting(engine, Filters(tumor=0.26))
+    assert set(waiting(engine, Filters(tumor=0.0))) == everyone
+    counts = count_waiting(engine, Filters(tumor=0.26), person="ann")
+    assert counts.count_scan == len(waiting(engine, Filters(tumor=0.26)))
+    assert waiting(engine, replace(AUDIT, tumor=1.0)) == waiting(engine, AUDIT) != []
+
+
+def test_site_threshold_has_a_tab_of_the_worklist(engine: Engine) -> None:
+    page = worklist_page(engine, Filters(tumor=0.2), ANN, number=0, threshold=0.2)
+    assert '<a href="?tumor=0.2" aria-current="page">Tumor probability from 0.2</a>' in page
+    assert "Tumor probability from 0.2" not in worklist_page(engine, Filters(), ANN, number=0)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
+def test_tumor_filter_outside_0_to_1_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="tumor must be from 0 to 1"):
+        Filters(tumor=value)
 
 
 def test_decision_sent_twice_is_saved_once(night: Settings, engine: Engine) -> None:

@@ -1,7 +1,7 @@
 -- The waiting scans of each review reason, among the first frames of the worklist. The rows without a reason
 -- count all waiting scans. At least one such row is returned.
 with read as materialized (
-    select * from worklist_page(:limit, of_night => :day, of_class => :class, of_model => :model)
+    select * from worklist_page(:limit, of_night => :day, of_class => :class, of_model => :model, of_tumor => :tumor)
 )
 select
     reason,

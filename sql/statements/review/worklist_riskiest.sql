@@ -1,7 +1,8 @@
 -- The riskiest frame of each waiting scan. If no scan waits, one row has only the number of read frames.
 with read as materialized (
     select *
-    from worklist_page(:limit, of_night => :day, of_class => :class, of_model => :model, of_reason => :reason)
+    from worklist_page(
+        :limit, of_night => :day, of_class => :class, of_model => :model, of_reason => :reason, of_tumor => :tumor)
 ),
 waiting as (
     select distinct on (frame.scan_id) frame.*
