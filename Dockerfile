@@ -17,7 +17,7 @@ RUN sed -e '/--hash/d' -e 's/ \\$//' requirements.lock > /tmp/constraints.txt \
     && pip install -c /tmp/constraints.txt ".[airflow]" && rm /tmp/constraints.txt
 COPY --chown=airflow:0 dags /opt/airflow/dags
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
-COPY --chown=airflow:0 docs/*.md /opt/airflow/docs/
+COPY --chown=airflow:0 docs /opt/airflow/docs
 RUN install -d -o airflow -g 0 -m 0775 /opt/airflow/logs  # a new volume mounted here gets this owner
 USER airflow
 WORKDIR /opt/airflow

@@ -13,19 +13,21 @@ from markupsafe import Markup
 from braintumor.reports.jinja import page_environment
 
 _DOCS = Path(__file__).parent.parent / "docs"
+_NAME = re.compile(r"(decisions/)?[\w-]+")
 _SEARCHED = "data-dictionary"
 """Name of the page with a search field."""
 
 
 def guide_page(name: str, *, find: str = "") -> str | None:
-    """Return the page ``docs/<name>.md`` as HTML, or ``None`` if the file is not installed.
+    """Return the page ``docs/<name>.md`` as HTML, or ``None`` if there is no such file.
 
+    ``name`` is a file of the folder, such as ``runbook``, or of its subfolder, such as ``decisions/0029-erasure``.
     Each heading has the ID that hosts of repositories give it, so links such as ``docs/runbook.md#drift`` work. The
     page contains its images. The data dictionary has a search field, which reloads the page with the text to ``find``.
     Then the page has only the views and tables that contain this text.
     """
     file = _DOCS / f"{name}.md"
-    if not file.is_file():
+    if not _NAME.fullmatch(name) or not file.is_file():
         return None
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     text = file.read_text(encoding="utf-8")
@@ -37,10 +39,12 @@ def guide_page(name: str, *, find: str = "") -> str | None:
         if token.type in {"table_open", "fence"}:  # so that the keyboard can scroll them
             token.attrSet("tabindex", "0")
     for image in (child for token in tokens for child in token.children or () if child.type == "image"):
-        image.attrSet("src", f"data:image/png;base64,{_base64_of(_DOCS / str(image.attrs['src']))}")
+        image.attrSet("src", f"data:image/png;base64,{_base64_of(file.parent / str(image.attrs['src']))}")
     body = Markup(parser.renderer.render(tokens, parser.options, {}))  # safe, because the parser escapes HTML
     template = page_environment(_DOCS).get_template("guide.html")
-    return template.render(title=tokens[1].content, body=body, find=find, is_searched=name == _SEARCHED)
+    return template.render(
+        title=tokens[1].content, body=body, find=find, is_searched=name == _SEARCHED, depth=name.count("/") + 1
+    )
 
 
 def _sections_with(text: str, find: str) -> str:

@@ -102,11 +102,11 @@ def of_dag_run(request: Request, dag_id: str, run_id: str) -> Response:
     return RedirectResponse(f"{request.scope['root_path'].rstrip('/')}/{path}", headers=_LOCKED)
 
 
-@app.get("/docs/{name}.md", dependencies=[_is_signed_in])
-def guide(
-    name: Annotated[str, Path(pattern=r"^[a-z-]+$")], find: Annotated[str, Query(max_length=100)] = ""
-) -> Response:
-    """Show a page of the folder ``docs``, such as the runbook. ``find`` is the text to find in the data dictionary.
+@app.get("/docs/{name:path}.md", dependencies=[_is_signed_in])
+def guide(name: str, find: Annotated[str, Query(max_length=100)] = "") -> Response:
+    """Show a page of the folder ``docs``, such as the runbook or a decision.
+
+    ``find`` is the text to find in the data dictionary.
 
     Raises:
         HTTPException: the page is not installed (404).

@@ -198,6 +198,7 @@ REPORTS = {
     "/dag/nightly_scoring/run/scheduled__2026-11-29T01:00:00%2B00:00": 307,
     "/dag/braintumor_review/run/x": 404,
     "/docs/runbook.md": 200,
+    "/docs/decisions/0029-erasure.md": 200,
     "/docs/no-such-page.md": 404,
     "/docs/..%2Fpyproject.md": 404,
 }

@@ -77,7 +77,7 @@ def sections() -> list[Section]:
         Section(title="The command", text="Read only by the command `braintumor`.", variables=variables.OF_COMMAND),
         Section(title="The demo", text="Read only by `make demo`.", variables=variables.OF_DEMO),
         Section(
-            title="Compose, embedded stack and tests",
+            title="Compose, development stack and tests",
             text="Not read in production. The other names in the `.env` of `docker-compose.yaml` are passwords that "
             "`python -m devstack secrets` creates.",
             variables=variables.OF_TOOLS,

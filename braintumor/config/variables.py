@@ -150,7 +150,7 @@ OF_COMMAND = (LOG_FORMAT,)
 STACK_MARK = Variable(
     name="BRAINTUMOR_STACK_MARK",
     kind=Kind.TEXT,
-    doc="set by the embedded stack in its processes, to find them again; never set it by hand",
+    doc="set by the development stack in its processes, to find them again; never set it by hand",
 )
 NO_SKIPS = Variable(
     name="BRAINTUMOR_NO_SKIPS", kind=Kind.TEXT, doc="set to any text: a skipped test counts as a failure"
@@ -162,4 +162,4 @@ COMPOSE_PASSWORD = Variable(
     doc="in the .env of docker-compose.yaml: the password of the login that migrates",
 )
 OF_TOOLS = (COMPOSE_PASSWORD, STACK_MARK, NO_SKIPS)
-"""Variables that only the compose file, the embedded stack and the tests read."""
+"""Variables that only the compose file, the development stack and the tests read."""

@@ -9,6 +9,8 @@ from types import MappingProxyType
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.labels import TumorClass
 from braintumor.scoring.run_report.status import Level, RunStatus
 
 NAMES: Mapping[str, str] = MappingProxyType(
@@ -19,7 +21,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "braintumor.night.seconds": "From the start of the last run to the commit of its last chunk.",
         "braintumor.night.files_per_second": "Files that the last run scored or rejected, per second.",
         "braintumor.night.stage_seconds": "Seconds that workers spent, by stage, as a sum over chunks.",
-        "braintumor.night.rejections": "Files rejected in the last run, by reason. Reasons without files are not sent.",
+        "braintumor.night.rejections": "Files rejected in the last run, by reason, 0 for a reason without files.",
         "braintumor.night.answers": "Frames of the last run by predicted class.",
         "braintumor.night.drift": "Population stability index of the last run, by reference and compared quantity.",
         "braintumor.night.model": "1, with the name of the run's model as its tag.",
@@ -57,8 +59,10 @@ def run_metrics(engine: Engine, status: RunStatus) -> Iterator[Metric]:
         files = counts["scored"] + counts["rejected"]
         yield Metric(name="braintumor.night.files_per_second", value=files / float(seconds))
     yield from _by("braintumor.night.stage_seconds", "stage", status.statistics.stage_seconds)
-    yield from _by("braintumor.night.rejections", "reason", status.statistics.rejections)
-    yield from _by("braintumor.night.answers", "class", status.statistics.classes)
+    # With the zeros, because a collector keeps the last value of a gauge that is not sent.
+    rejections = dict.fromkeys(RejectionReason, 0) | status.statistics.rejections
+    yield from _by("braintumor.night.rejections", "reason", rejections)
+    yield from _by("braintumor.night.answers", "class", dict.fromkeys(TumorClass, 0) | status.statistics.classes)
     for drift in status.statistics.drifts:
         for quantity, value in {"class": drift.of_class, "confidence": drift.of_confidence}.items():
             if value is not None:
