@@ -894,6 +894,7 @@ create table prediction (
         end) stored,
     is_settled              boolean not null default false,
     is_conflict             boolean not null default false,
+    is_scan_judged          boolean not null default false,
     primary key (scan_id, frame_index, model_version_id),
     check (abs(probability_glioma + probability_meningioma + probability_normal + probability_pituitary - 1) < 1e-3),
     constraint prediction_second_check check ((second_class is null) = (second_confidence is null)),
@@ -939,10 +940,14 @@ comment on column prediction.is_settled is
     'it, so that the worklist index has only open frames.';
 comment on column prediction.is_conflict is
     'Whether reviewers disagree about the frame, by frame_consensus. Maintained like is_settled.';
+comment on column prediction.is_scan_judged is
+    'Whether a reviewer has judged a frame of the scan: a finding other than cannot_tell and unusable_image. Then its '
+    'other frames leave the worklist. Maintained like is_settled.';
 create index prediction_by_run on prediction (scoring_run_id);  -- a run's rows
 create index prediction_by_date on prediction (((scored_at at time zone 'utc')::date));  -- daily_summary
 -- The next two serve worklist_page.
-create index prediction_by_risk on prediction (model_version_id, risk_rank, confidence) where not is_settled;
+create index prediction_by_risk on prediction (model_version_id, risk_rank, confidence)
+    where not is_settled and not is_scan_judged;
 create index prediction_in_conflict on prediction (scan_id, frame_index) where is_conflict;
 -- For erase_subject.
 create index copied_prediction on prediction (copied_from_scan_id) where copied_from_scan_id is not null;
@@ -1139,8 +1144,8 @@ create trigger review_retraction_is_append_only before update or delete on revie
 create trigger review_retraction_is_never_truncated before truncate on review_retraction
     for each statement execute function refuse_change();
 
--- Copies the flags of frame_consensus to the frame's predictions in the reviewer's transaction. Runs with the owner's
--- rights, because a reviewer cannot change predictions.
+-- Copies the flags of frame_consensus to the frame's predictions in the reviewer's transaction, and whether a frame
+-- was judged to all predictions of the scan. Runs with the owner's rights, because a reviewer cannot change predictions.
 create function update_consensus_flags() returns trigger language plpgsql security definer
 set search_path = braintumor, pg_temp as $$
 declare
@@ -1163,6 +1168,13 @@ begin
     where prediction.scan_id = frame.scan_id
       and prediction.frame_index = frame.frame_index
       and (prediction.is_settled, prediction.is_conflict) <> (consensus.is_settled, consensus.is_conflict);
+    update prediction
+    set is_scan_judged = not prediction.is_scan_judged
+    where prediction.scan_id = frame.scan_id
+      and prediction.is_scan_judged <> exists (
+        select from current_review
+        where current_review.scan_id = frame.scan_id
+          and current_review.finding not in ('cannot_tell', 'unusable_image'));
     return null;
 end $$;
 create trigger review_updates_consensus_flags after insert on review

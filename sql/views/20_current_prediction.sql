@@ -18,7 +18,7 @@ comment on column repeated_prediction.processed_at is 'Time when the earlier pre
 -- model's earlier prediction reuses its row and scored_at (repeated_prediction).
 -- Predictions of a withdrawn model have the added reason model_withdrawn, those of images under two patients
 -- same_content_other_patient. Their rows in prediction do not change.
--- is_settled and is_conflict belong to the frame, so they are true if any prediction of the frame has them.
+-- is_settled, is_conflict and is_scan_judged belong to the frame, so they are true if any prediction of the frame has them.
 -- The query says "no later prediction of the frame" instead of sorting, because Postgres can then read few frames of many in
 -- any order. It uses scalar subqueries instead of exists, because a plan for all rows is much slower for few rows.
 create view current_prediction as
@@ -58,7 +58,10 @@ select
         where other.scan_id = prediction.scan_id and other.frame_index = prediction.frame_index) as is_conflict,
     model_version.model_name,
     scan.arrived_at,
-    prediction.scored_at
+    prediction.scored_at,
+    prediction.is_scan_judged or (
+        select bool_or(other.is_scan_judged) from prediction as other
+        where other.scan_id = prediction.scan_id and other.frame_index = prediction.frame_index) as is_scan_judged
 from prediction
 join scan using (scan_id)
 join model_version using (model_version_id)
@@ -94,3 +97,5 @@ comment on column current_prediction.risk_rank_at_scoring is
     'Rank on the worklist by the reasons written at scoring, lowest first: 3, 5 to 9.';
 comment on column current_prediction.is_settled is 'Whether reviewers have settled the frame, by frame_consensus.';
 comment on column current_prediction.is_conflict is 'Whether reviewers disagree about the frame, by frame_consensus.';
+comment on column current_prediction.is_scan_judged is
+    'Whether a reviewer has judged a frame of the scan: a finding other than cannot_tell and unusable_image.';

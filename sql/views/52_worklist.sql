@@ -44,7 +44,9 @@ comment on column frame_consensus.is_blind is
 comment on column frame_consensus.first_reviewed_at is 'Time of the oldest of the reviewers'' current reviews.';
 comment on column frame_consensus.last_reviewed_at is 'Time of the newest of the reviewers'' current reviews.';
 
--- review_worklist: one row per frame whose current prediction is not settled by reviewers. Example: which frame is reviewed next?
+-- review_worklist: one row per frame that waits for a review. Example: which frame is reviewed next?
+-- A frame leaves it when reviewers settle it, or judge another frame of the same scan. A frame in conflict stays. To judge is
+-- to give a finding other than cannot_tell and unusable_image.
 -- Order by risk_rank, risk_rank_at_scoring, confidence; 1 is first. Only a review removes a frame, including a predicted normal
 -- ("none of the three tumors"), which ranks last. risk names the rank:
 -- 1 same_content_other_patient, 2 reviewers_disagree, 3 out_of_distribution, 4 model_withdrawn, 5 model_disagreement,
@@ -78,7 +80,8 @@ select
     current_prediction.series_pseudonym,
     current_prediction.format,
     current_prediction.arrived_at,
-    current_prediction.scored_at
+    current_prediction.scored_at,
+    current_prediction.is_scan_judged
 from current_prediction
 cross join lateral (
     select
@@ -89,11 +92,11 @@ cross join lateral (
             else risk_rank_at_scoring
         end as risk_rank
 ) as ranked
-where not current_prediction.is_settled;
+where not current_prediction.is_settled and (current_prediction.is_conflict or not current_prediction.is_scan_judged);
 comment on view review_worklist is
-    'One row per frame whose current prediction is not settled by reviewers. Order by risk_rank, '
-    'risk_rank_at_scoring, confidence. Only a review removes a frame, including a predicted normal. For review, not '
-    'for diagnosis. Key: scan_id, frame_index. Example: which frame is reviewed next?';
+    'One row per frame that waits for a review: reviewers have not settled it, and have not judged another frame '
+    'of its scan, or they disagree about it. Order by risk_rank, risk_rank_at_scoring, confidence. For review, '
+    'not for diagnosis. Key: scan_id, frame_index. Example: which frame is reviewed next?';
 comment on column review_worklist.risk_rank is
     '1 same_content_other_patient, 2 reviewers_disagree, 3 out_of_distribution, 4 model_withdrawn, 5 '
     'model_disagreement, 6 several_classes, 7 no_likely_class, 8 tumor, 9 normal.';
@@ -104,6 +107,8 @@ comment on column review_worklist.review_reasons is
     'Reasons for a review, as written at scoring, plus model_withdrawn and same_content_other_patient as of now; '
     'empty without one.';
 comment on column review_worklist.is_conflict is 'Whether reviewers disagree about the frame, by frame_consensus.';
+comment on column review_worklist.is_scan_judged is
+    'Whether a reviewer has judged a frame of the scan. On the worklist only frames in conflict have such a scan.';
 
 -- worklist_page(count, date, class, model, reason, tumor): the first rows of review_worklist in its order, filtered by
 -- scoring date (UTC), class, model, review reason or lowest tumor probability. Example: which are the first 50 of ten million frames? select * from worklist_page(50)
@@ -122,6 +127,7 @@ set search_path = braintumor, pg_temp as $$
             select review_worklist.*
             from review_worklist
             where review_worklist.model_version_id = model_status.model_version_id
+              and not review_worklist.is_scan_judged  -- frames in conflict are in the third part
               and (of_night is null or (review_worklist.scored_at at time zone 'utc')::date = of_night)
               and (of_class is null or review_worklist.predicted_class::text = of_class)
               and (of_reason is null or of_reason = any(review_worklist.review_reasons))

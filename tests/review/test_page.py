@@ -71,6 +71,19 @@ def test_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine) -
     assert (6, 5) in read(engine, 6, frame=5).slices and len(read(engine, 6, frame=5).slices) > 5
 
 
+def test_unusable_slice_leaves_the_other_slices_waiting(night: Settings, engine: Engine) -> None:
+    change(night, "update prediction set review_reasons = '{several_classes}' where scan_id = 6 and frame_index = 5")
+    save_review(engine, given(6, Finding.UNUSABLE_IMAGE, frame_index=5), person="ann")
+    for person in ("ann", "bob"):
+        (volume,) = (each for each in list_worklist(engine, Filters(), person=person) if each.scan_id == 6)
+        assert volume.frame_index != 5
+    save_review(engine, given(6, Finding.GLIOMA, frame_index=volume.frame_index), person="ann")
+    assert 6 not in waiting(engine) and 6 not in waiting(engine, person="bob")
+    assert rows(night, "select count(*) from worklist_page(100) where scan_id = 6") == [(0,)], "none is read in vain"
+    assert retract_review(engine, person="ann") is not None
+    assert 6 in waiting(engine) and 6 in waiting(engine, person="bob")
+
+
 def test_neighboring_slices_belong_to_the_series(night: Settings, engine: Engine) -> None:
     change(night, "update scan set series_pseudonym = 'series' where scan_id in (2, 5)")
     assert read(engine, 5).slices == ((2, 0), (5, 0))

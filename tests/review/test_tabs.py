@@ -43,6 +43,19 @@ def test_tabs_list_conflicts_own_and_all_answers(night: Settings, engine: Engine
     assert listed(engine, Tab.MINE) == [(1, "glioma", "glioma")]
 
 
+def test_second_reading_hides_the_finding_of_the_first(night: Settings, engine: Engine) -> None:
+    add_reviews(night, 1, "glioma", "bob")
+    add_reviews(night, 2, "glioma", "bob", "eve")
+    add_reviews(night, 3, "unusable_image", "bob")
+    assert [scan for scan, *_ in listed(engine, Tab.SECOND)] == [1]
+    assert listed(engine, Tab.SECOND, "bob") == []
+    page = frame_page(engine, (1, 0), ANN, filters=Filters(tab=Tab.SECOND))
+    assert "Earlier decisions are shown after yours." in page and "bob" not in page
+    assert "bob" in frame_page(engine, (1, 0), VIEWER, filters=Filters())
+    add_reviews(night, 1, "glioma", "ann")
+    assert "bob" in frame_page(engine, (1, 0), ANN, filters=Filters()) and listed(engine, Tab.SECOND) == []
+
+
 def test_conflict_to_decide_is_before_own_conflict(night: Settings, engine: Engine) -> None:
     for scan_id, others in ((2, ("bob", "eve")), (3, ("ann", "bob"))):
         for person, finding in zip(others, ("glioma", "normal"), strict=True):

@@ -13,6 +13,6 @@ cross join lateral (
     limit 1
 ) as frame
 {% include "review/own_reviews.sql" %}
-where case when frame.is_conflict then not is_own_frame else not (is_own or is_named) end
+where case when frame.is_conflict then not is_own_frame else not (is_own or is_found) end
 order by audited_id desc
 limit :count

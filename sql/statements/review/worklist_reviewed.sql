@@ -1,4 +1,5 @@
--- Frames with reviews, the newest first: those of the person, those with a finding, or those in conflict. Conflicts that
+-- Frames with reviews, the newest first: those of the person, those with a finding, those with a class from one other
+-- reviewer, or those in conflict. Conflicts that
 -- the person can decide come before conflicts with a review of the person. Frames that the person reads blind are left out.
 with listed as materialized (
     select
@@ -14,6 +15,9 @@ with listed as materialized (
     where case cast(:tab as text)
             when 'mine' then own.finding is not null
             when 'answered' then is_settled
+            when 'second' then
+                count_reviewer = 1 and not is_adjudicated and own.finding is null
+                and frame.finding in ('glioma', 'meningioma', 'normal', 'pituitary')
             else frame.is_conflict
         end
       and not {% include "review/is_hidden.sql" %}
