@@ -30,6 +30,7 @@ _RETRY_POLICY = ExceptionRetryPolicy(
                 "braintumor.errors.DecoderPoolError",
             ],
             action=RetryAction.RETRY,
+            retry_delay=timedelta(minutes=10),  # so that a restart of S3 or Postgres does not end the night
             reason="S3, Postgres or memory was not available, and can be available later",
         ),
         RetryRule(

@@ -153,8 +153,8 @@ def rolled_back(context: Context, done: Rollback, *, with_withdrawal: bool) -> N
     _send(context, Event.ROLLED_BACK, f"{name} is the champion again", message, link=_report(name))
     if with_withdrawal:
         message = (
-            f"{actor} withdrew {before}. Its current predictions have the review reason model_withdrawn and are back "
-            "on the worklist. Reviewers must check them."
+            f"{actor} withdrew {before}. Its current predictions have the review reason model_withdrawn. Those that "
+            "reviewers have not settled move up on the worklist. Reviewers must check them."
         )
         _send(context, Event.WITHDRAWN, f"Withdrawn: {before}", message)
 

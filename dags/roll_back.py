@@ -34,7 +34,8 @@ _FORM = {
         False,
         type="boolean",
         title="Withdraw the current champion",
-        description="Its current predictions return to the worklist. Only an override can promote it again.",
+        description="Its predictions that reviewers have not settled move up on the worklist. Only an override can "
+        "promote it again.",
         section="Models",
     ),
     "reason": Param(
@@ -50,7 +51,12 @@ _FORM = {
 
 @task(outlets=[CHAMPION])
 def change_champion() -> str:
-    """Roll back, with or without a withdrawal, and return the name of the new champion."""
+    """Roll back, with or without a withdrawal, and return the name of the new champion.
+
+    Raises:
+        PromotionError: the model was champion already, or cannot become champion.
+    """
+    from braintumor.errors import PromotionError
     from braintumor.promotion.promote import roll_back
     from braintumor.registry.promotions import PromotionRequest
     from common import settings_for
@@ -66,6 +72,11 @@ def change_champion() -> str:
         with_withdrawal=params["withdraw"],
         warn=_log.warning,
     )
+    if done.replaced is None and not done.is_recorded:
+        raise PromotionError(
+            f"{done.champion.model_name} is the champion already, so nothing was changed or withdrawn. Trigger the DAG "
+            "again with another model, or leave the field empty for the champion before this one."
+        )
     lineage.emit_lineage(settings, reads=["promotion"], writes=["promotion"])
     notifications.rolled_back(context, done, with_withdrawal=params["withdraw"])
     replaced = done.replaced.model_name if done.replaced else "no model, because an earlier try rolled back"

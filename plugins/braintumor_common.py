@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -65,7 +66,12 @@ def error_response(request: Request, error: Exception) -> Response:
 
 def http_error_response(request: Request, error: HTTPException) -> Response:
     """Return the response of an HTTP error. For 401, its page links to the login, which leads back to the same URL."""
-    return _response(request, error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    status, detail = error.status_code, str(error.detail)
+    if status == HTTPStatus.FORBIDDEN and detail == _INVALID_TOKEN:
+        status = HTTPStatus.UNAUTHORIZED
+    if status == HTTPStatus.UNAUTHORIZED and not _is_page(request):
+        detail = "Your session in Airflow has ended. Sign in to Airflow in another tab, then press again."
+    return _response(request, status, detail, headers=dict(error.headers or {}))
 
 
 async def invalid_request_response(request: Request, error: RequestValidationError) -> Response:
@@ -88,7 +94,7 @@ def _response(request: Request, status: int, detail: str, headers: dict[str, str
     page = error_page(
         status,
         detail,
-        login=f"{airflow}/api/v2/auth/login?{urlencode({'next': here})}" if status == 401 else "",  # noqa: PLR2004
+        login=f"{airflow}/api/v2/auth/login?{urlencode({'next': here})}" if status == HTTPStatus.UNAUTHORIZED else "",
         home=(f"{root}/", _HOMES.get(app, "")),
         airflow=f"{airflow}/",
     )
@@ -101,6 +107,8 @@ def _is_page(request: Request) -> bool:
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
+_INVALID_TOKEN = "Invalid JWT token"
+"""Airflow's message, with the status 403, for a cookie that was signed with an earlier secret."""
 _HOMES = {"reports": "All models", "review": "Worklist"}
 """Name of the first page of each app."""
 _NOT_FOUND = (ReviewError, ObjectStoreError, ModelIntegrityError)

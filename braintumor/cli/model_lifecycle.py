@@ -120,7 +120,7 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
 @_reason
 @as_json
 def withdraw(name: str, reason: str, is_json: bool) -> None:
-    """Withdraw the model NAME. Its predictions return to the worklist.
+    """Withdraw the model NAME. Its unsettled predictions move up on the worklist.
 
     Only an override can promote a withdrawn model again. Without a champion no scoring run starts. To replace a
     withdrawn champion at once, use `rollback --withdraw`.
@@ -207,7 +207,7 @@ def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], lis
     values: dict[str, Any] = {"withdrawn": model.model_name, **asdict(current)}
     lines = [
         f"{model.model_name} is withdrawn: {current.count_frame} current predictions on {current.count_scan} scans "
-        "have the review reason model_withdrawn and are back on the worklist"
+        "have the review reason model_withdrawn. Those that reviewers have not settled move up on the worklist"
     ]
     if current.count_scan:
         command = f'braintumor rescore --predicted-by {model.model_name} --reason "its model was withdrawn"'

@@ -45,10 +45,15 @@ class PromotionEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """The result of a rollback. ``replaced`` is ``None`` if the rollback changed nothing."""
+    """The result of a rollback.
+
+    ``replaced`` is ``None`` if this call changed nothing. Then ``is_recorded`` says whether an earlier call of the same
+    request did the rollback. If not, ``champion`` was the champion already.
+    """
 
     champion: ModelVersion
     replaced: ModelVersion | None
+    is_recorded: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +155,15 @@ def rollback(
             files are missing or damaged. Or the promotion history changed while the files were checked.
     """
     with transaction(engine) as connection:
-        step = None if _is_recorded(connection, request) else _step(connection, to)
+        is_recorded = _is_recorded(connection, request)
+        step = None if is_recorded else _step(connection, to)
     if step is None:
         champion = to or find_champion(engine)
         if champion is None:
             raise PromotionError(
                 "This rollback was done, and its model was withdrawn since. See `braintumor model list`."
             )
-        return Rollback(champion=champion, replaced=None)
+        return Rollback(champion=champion, replaced=None, is_recorded=is_recorded)
     current, target = (find_model(engine, str(number)) for number in step)
     try:
         require_whole(store, settings, target)
@@ -185,8 +191,9 @@ def rollback(
 
 
 def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) -> bool:
-    """Withdraw a model, and return whether this call withdrew it. The model's predictions return to the worklist.
+    """Withdraw a model, and return whether this call withdrew it.
 
+    The model's current predictions that reviewers have not settled move up on the worklist.
     Only an override can promote the model again. If the model is the champion, there is no champion afterwards. Then no
     scoring run starts until a promotion or a rollback.
     """

@@ -198,9 +198,7 @@ def _rescoring_model(engine: Engine, request: RescoreRequest) -> ModelVersion:
 def _require_trusted(engine: Engine, model: ModelVersion) -> None:
     """Check that a model may rescore with an approval. Raises ``RescoreError`` if it may not."""
     if model.withdrawn_at is not None:
-        raise RescoreError(
-            f"{model.model_name} was withdrawn: all its predictions are on the worklist. Use another model."
-        )
+        raise RescoreError(f"{model.model_name} was withdrawn. Use another model.")
     if model.pruned_at is not None:
         raise RescoreError(f"The files of {model.model_name} were pruned, so it cannot score. Use another model.")
     if model.has_been_champion:

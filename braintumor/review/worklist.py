@@ -2,8 +2,8 @@
 
 The audit sample is a random sample of scans, for which reviewers do not see the prediction. Each scan has one row, its
 riskiest frame, because a volume of sixty slices would hide other scans. A scan leaves the worklist when a reviewer has
-judged one of its frames, with a finding other than ``cannot_tell`` and ``unusable_image``. If two reviewers give different findings for a
-frame, the frame returns for a third reviewer. Other tabs list the reviewed frames.
+judged one of its frames, with a finding other than ``cannot_tell`` and ``unusable_image``. If two reviewers give
+different findings for a frame, the frame returns for a third reviewer. Other tabs list the reviewed frames.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Tab(StrEnum):
     """List the tabs of the worklist.
 
     ``WAITING`` has the scans that wait for the person. ``CONFLICT`` has the frames on which reviewers disagree.
-    ``SECOND`` has the frames for which one other reviewer has named a class. ``MINE`` has the frames that the person has
-    reviewed, and ``ANSWERED`` those with a finding of the reviewers.
+    ``SECOND`` has the frames for which one other reviewer has named a class. ``MINE`` has the frames that the person
+    has reviewed, and ``ANSWERED`` those with a finding of the reviewers.
     """
 
     WAITING = "waiting"

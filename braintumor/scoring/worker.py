@@ -160,6 +160,10 @@ class _FactsReader:
         return {**pseudonyms, **(asdict(header.attributes) if self.with_attributes else {})}
 
 
+class _NotDeliveredError(Exception):
+    """S3 did not deliver a scan. The reader raises another error after many of them in a row, which ends the chunk."""
+
+
 @dataclass(kw_only=True)
 class _ChunkScoring:
     """Score the scans of one claim."""
@@ -201,10 +205,10 @@ class _ChunkScoring:
             _log.warning("processed in isolation, after %d crashes in isolation", scan.isolated_attempts)
         undelivered = self.pipeline.reader.undelivered
         count_before = len(undelivered)
-        with suppress(ObjectStoreUnreachableError), isolated(self.engine, self.held, scan):
+        with suppress(_NotDeliveredError), isolated(self.engine, self.held, scan):
             self._score([scan])
             if len(undelivered) > count_before:
-                raise ObjectStoreUnreachableError("not delivered")  # so that the attempt does not count
+                raise _NotDeliveredError  # so that the attempt does not count
 
     def _score(self, scans: Sequence[ClaimedScan]) -> None:
         self.pipeline.run(scans, self._prepare, self._write)

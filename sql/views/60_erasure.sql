@@ -25,6 +25,7 @@ declare
     number     bigint;
     relation   text;
 begin
+    perform pg_advisory_xact_lock(hashtextextended('braintumor discovery', 0));  -- no run adds scans meanwhile
     lock table scoring_chunk in share row exclusive mode;  -- no worker can claim a chunk meanwhile
     if exists (select from scoring_chunk where finished_at is null and lease_expires_at > clock_timestamp()) then
         raise exception using errcode = 'UE002', message = 'a run is scoring now: erase after it has ended';

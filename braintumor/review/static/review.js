@@ -115,7 +115,7 @@ function read(state) {
       else go(state.after);
     } catch (error) {
       isBusy = false;
-      showStatus(`Not saved: ${error.message}. Press again.`, true);
+      showStatus(`Not saved: ${error.message.endsWith(".") ? error.message : `${error.message}. Press again.`}`, true);
     }
   }
 

@@ -102,7 +102,7 @@ class Deviation:
 def find_deviations(connection: Connection, values: Mapping[str, Any], rules: RunReportRules) -> list[Deviation] | None:
     """Return the deviating subgroups of a run, the clearest first, or ``None`` if no subgroup has enough patients.
 
-    ``values`` has the run's ID (``run``) and its model's ID (``model``).
+    ``values`` has the run's ID (``run``), its model's ID (``model``) and the timezone of the days (``timezone``).
     """
     rows = connection.execute(statement("scoring/subgroup_counts"), {**values, "nights": NIGHTS}).all()
     by_attribute: dict[str, list[Any]] = defaultdict(list)

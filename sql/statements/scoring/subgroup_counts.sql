@@ -1,16 +1,17 @@
--- Patients of each subgroup by night, counted back from the run (0 is its own), and the numbers with each outcome.
+-- Patients of each subgroup by day of the run, counted back from the run's day (0), and the numbers with each outcome.
 -- A patient counts once a night, with one scan and one frame that a hash draws, because scans of one patient are not independent.
 -- Predictions of another model do not count, because a promotion changes them.
 with night as (
     select
         night.scoring_run_id,
-        greatest(0, floor(extract(epoch from judged.started_at - night.started_at) / 86400))::integer as nights_ago
+        (judged.started_at at time zone :timezone)::date - (night.started_at at time zone :timezone)::date as nights_ago
     from scoring_run as judged
     join scoring_run as night
         on night.scans_uri = judged.scans_uri
         and night.kind = 'night'
         and night.scoring_run_id <= judged.scoring_run_id
-        and night.started_at > judged.started_at - make_interval(days => :nights)
+        and (night.started_at at time zone :timezone)::date
+            > (judged.started_at at time zone :timezone)::date - cast(:nights as integer)
     where judged.scoring_run_id = :run
 ),
 drawn as (
