@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,11 +113,21 @@ class World:
         return correct
 
 
-def simulate(world: World, candidates: Candidates, rules: GateRules, *, weeks: int, with_memory: bool) -> Outcome:
+def simulate(
+    world: World,
+    candidates: Candidates,
+    rules: GateRules,
+    *,
+    weeks: int,
+    with_memory: bool,
+    resamples: int | None = None,
+) -> Outcome:
     """Judge one candidate a week in every run, and return the outcome after the last week.
 
-    ``with_memory`` says whether the gate also compares each candidate with the reference model.
+    ``with_memory`` says whether the gate also compares each candidate with the reference model. ``resamples`` is the
+    number of resamples of each interval, by default that of the gate.
     """
+    holds = partial(_holds, resamples=resamples)
     champion_change = world.start
     champion = world.model(champion_change)
     reference, reference_change, judged = champion, champion_change, [champion[:_ESTIMATES]]
@@ -126,9 +136,9 @@ def simulate(world: World, candidates: Candidates, rules: GateRules, *, weeks: i
     for _ in range(weeks):
         change = candidates(world.random, champion_change)
         candidate = world.model(change)
-        passed = _passes_champion(candidate, champion, rules)
+        passed = _passes_champion(candidate, champion, rules, holds)
         if with_memory:
-            passed &= _holds(
+            passed &= holds(
                 candidate, reference, rules.reference_confidence,
                 lambda test: all(rule.passed for rule in reference_rules(test, rules, reference="")),
             )  # fmt: skip
@@ -136,7 +146,7 @@ def simulate(world: World, candidates: Candidates, rules: GateRules, *, weeks: i
         passes.append(passed)
         judged.append(candidate[:_ESTIMATES])
         champion, champion_change = _where(passed, candidate, champion), np.where(passed, change, champion_change)
-        shown = _holds(champion, reference, rules.reference_confidence, is_better)
+        shown = holds(champion, reference, rules.reference_confidence, is_better)
         reference, reference_change = (
             _where(shown, champion, reference), np.where(shown, champion_change, reference_change)
         )  # fmt: skip
@@ -169,35 +179,34 @@ def yearly_errors(world: World, rules: GateRules) -> float:
     return float(found.mean())
 
 
-def _passes_champion(candidate: Bools, champion: Bools, rules: GateRules) -> Bools:
+def _passes_champion(candidate: Bools, champion: Bools, rules: GateRules, holds: Callable[..., Bools]) -> Bools:
     lost, gained = champion & ~candidate, candidate & ~champion
     by_class = np.stack([(lost[:, c == _CLASS].sum(1) - gained[:, c == _CLASS].sum(1)) for c in range(4)], axis=1)
     keeps_classes = (by_class / _COUNTS <= rules.maximum_class_recall_loss + 1e-9).all(axis=1)
     margin, significance = rules.noninferiority_margin, rules.significance
-    holds = _holds(
+    return keeps_classes & holds(
         candidate, champion, CONFIDENCE,
         lambda test: noninferiority_rule(test, margin).passed and mcnemar_rule(test, significance).passed,
     )  # fmt: skip
-    passed: Bools = keeps_classes & holds
-    return passed
 
 
-def _holds(candidate: Bools, other: Bools, confidence: float, rule: Test) -> Bools:
+def _holds(candidate: Bools, other: Bools, confidence: float, rule: Test, resamples: int | None = None) -> Bools:
     """Return for each run whether ``rule`` holds for the comparison of ``candidate`` with ``other``.
 
     The rule is computed once for all runs with the same counts of lost and gained images.
     """
     lost, gained = (other & ~candidate).sum(axis=1), (candidate & ~other).sum(axis=1)
     counts, run = np.unique(np.stack([lost, gained]), axis=1, return_inverse=True)
-    results = [rule(_paired_test(int(a), int(b), confidence)) for a, b in counts.T]
+    results = [rule(_paired_test(int(a), int(b), confidence, resamples)) for a, b in counts.T]
     return np.array(results)[run]
 
 
 @cache
-def _paired_test(lost: int, gained: int, confidence: float) -> PairedTest:
+def _paired_test(lost: int, gained: int, confidence: float, resamples: int | None) -> PairedTest:
     count = len(_CLASS)
     groups = {(-1, 1): lost, (1, 1): gained, (0, 1): count - lost - gained}
-    low, high = bootstrap_interval({kind: n for kind, n in groups.items() if n}, confidence=confidence)
+    present = {kind: n for kind, n in groups.items() if n}
+    low, high = bootstrap_interval(present, confidence=confidence, resamples=resamples)
     return PairedTest(
         count=count, count_group=count, lost=lost, gained=gained, low=low, high=high,
         p_worse=mcnemar(lost=lost, gained=gained),

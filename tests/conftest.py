@@ -9,10 +9,13 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import psutil
 import psycopg2
@@ -20,10 +23,10 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
-from braintumor.cli import command
+from braintumor import cli
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
-from braintumor.config.variables import NO_SKIPS
+from braintumor.config.variables import DEMO_DATASET, FORMER_NAMES, NO_SKIPS, PREFIX
 from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.db import database, migrations
 from braintumor.imaging.phantom.slice import write_dataset
@@ -54,6 +57,17 @@ LONGEST = (
     "test_compose_processes.py",
 )
 """Files of `make soak` that take the most time, the longest first."""
+
+
+def forget_settings() -> None:
+    """Delete the settings of the developer's shell, so that no command of a test reads or writes on those servers."""
+    kept = {NO_SKIPS.name, DEMO_DATASET.name, FORMER_NAMES[DEMO_DATASET.name]}
+    for name in os.environ.keys() - kept:
+        if name.startswith((PREFIX, "AIRFLOW_")):
+            del os.environ[name]
+
+
+forget_settings()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -134,6 +148,15 @@ def airflow_dump(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path
         dump(stack.postgres.url(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE), folder / "database.dump")
 
     return made_once(tmp_path_factory, "airflow_tables", make) / "database.dump"
+
+
+@pytest.fixture
+def real_images() -> Path:
+    """A developer's folder of labeled images, or the test is skipped."""
+    folder = DEMO_DATASET.read()
+    if not folder:
+        pytest.skip(NO_DATASET)
+    return Path(folder)
 
 
 def train_seed(settings: Settings, images: Path) -> None:
@@ -283,9 +306,20 @@ def run_braintumor(settings: Settings, *arguments: str, check: bool = True) -> s
     return done
 
 
+class Program:
+    """The program ``braintumor`` for click's runner, with its own exit codes and messages for errors."""
+
+    name = "braintumor"
+
+    def main(self, args: Sequence[str], prog_name: str) -> None:
+        with patch.object(cli, "command", partial(cli.command, args, prog_name)):
+            cli.main()
+
+
 def invoke(settings: Settings, *arguments: str, answer: str | None = None) -> Result:
     """Run the command in this process; ``answer`` is what a person types."""
-    return CliRunner().invoke(command, arguments, input=answer, env=settings.to_environment())
+    program: Any = Program()
+    return CliRunner().invoke(program, arguments, input=answer, env=settings.to_environment())
 
 
 def printed(settings: Settings, *arguments: str) -> str:

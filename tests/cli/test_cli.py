@@ -19,7 +19,7 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from tests.conftest import run_braintumor
+from tests.conftest import invoke, printed, run_braintumor
 from tests.sql import change, rows
 
 
@@ -72,7 +72,7 @@ def test_predict_writes_overlays_and_overwrites_nothing(
     files = [str(tmp_path / name) for name in ("a/scan.png", "b/scan.png", "text.jpg")]
     drawn = tmp_path / "new" / "maps"
     command = ["predict", *files, "--model", str(tiny_model_folder), "--overlay", str(drawn), "--json"]
-    predictions = json.loads(run_braintumor(Settings(), *command).stdout)
+    predictions = json.loads(printed(Settings(), *command))
     images = [Path(prediction["overlay"]) for prediction in predictions[:2]]
     assert [image.name for image in images] == ["scan.png.overlay.png", "scan.png-2.overlay.png"]
     assert "overlay" not in predictions[2] and len(list(drawn.iterdir())) == 2
@@ -82,34 +82,32 @@ def test_predict_writes_overlays_and_overwrites_nothing(
         shown = np.asarray(one.convert("RGB"), dtype=int)
     assert (shown[:448].max(axis=2) - shown[:448].min(axis=2)).max() > 50, "the map is in color"
     before = images[0].read_bytes()
-    again = json.loads(run_braintumor(Settings(), *command).stdout)
+    again = json.loads(printed(Settings(), *command))
     assert Path(again[0]["overlay"]).name == "scan.png-3.overlay.png" and images[0].read_bytes() == before
 
 
 def test_predict_refuses_an_unwritable_overlay_folder(tiny_model_folder: Path, phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     command = ["predict", str(next(phantoms.rglob("*.png"))), "--model", str(tiny_model_folder)]
-    done = run_braintumor(Settings(), *command, "--overlay", str(tmp_path / "file" / "maps"), check=False)
-    assert done.returncode == 2
+    done = invoke(Settings(), *command, "--overlay", str(tmp_path / "file" / "maps"))
+    assert done.exit_code == 2
     assert "cannot be written: Not a directory" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_predict_uses_the_champion_by_default(settings: Settings, phantoms: Path) -> None:
-    done = run_braintumor(settings, "predict", str(next(phantoms.rglob("*.dcm"))), "--json")
-    assert json.loads(done.stdout)[0]["model_version"] == model_versions.champion(database.connect(settings)).model_name
+    (prediction,) = json.loads(printed(settings, "predict", str(next(phantoms.rglob("*.dcm"))), "--json"))
+    assert prediction["model_version"] == model_versions.champion(database.connect(settings)).model_name
 
 
 def test_predict_names_a_missing_file(tiny_model_folder: Path) -> None:
-    done = run_braintumor(Settings(), "predict", "/nowhere.png", "--model", str(tiny_model_folder), check=False)
-    assert done.returncode == 2
+    done = invoke(Settings(), "predict", "/nowhere.png", "--model", str(tiny_model_folder))
+    assert done.exit_code == 2
     assert "'/nowhere.png' does not exist" in done.stderr
 
 
 def test_predict_refuses_a_folder_without_a_model(tmp_path: Path, phantoms: Path) -> None:
-    done = run_braintumor(
-        Settings(), "predict", str(next(phantoms.rglob("*.png"))), "--model", str(tmp_path), check=False
-    )
-    assert done.returncode == 1
+    done = invoke(Settings(), "predict", str(next(phantoms.rglob("*.png"))), "--model", str(tmp_path))
+    assert done.exit_code == 1
     assert "is not a model folder" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -118,10 +116,8 @@ def test_predict_refuses_a_damaged_model(tiny_model_folder: Path, tmp_path: Path
         (tmp_path / path.name).write_bytes(path.read_bytes())
     graph = tmp_path / "model.bin"
     graph.write_bytes(graph.read_bytes()[:1000])
-    done = run_braintumor(
-        Settings(), "predict", str(next(phantoms.rglob("*.png"))), "--model", str(tmp_path), check=False
-    )
-    assert done.returncode == 1
+    done = invoke(Settings(), "predict", str(next(phantoms.rglob("*.png"))), "--model", str(tmp_path))
+    assert done.exit_code == 1
     assert "model.bin is not the file that was registered" in done.stderr
 
 
@@ -138,21 +134,21 @@ def test_predict_refuses_a_damaged_model(tiny_model_folder: Path, tmp_path: Path
     ],
 )
 def test_error_is_one_line_with_exit_code_1(arguments: list[str], message: str) -> None:
-    done = run_braintumor(Settings(), *arguments, check=False)
-    assert done.returncode == 1
+    done = invoke(Settings(), *arguments)
+    assert done.exit_code == 1
     assert message in done.stderr and done.stderr.startswith("braintumor: ") and "Traceback" not in done.stderr
 
 
 def test_score_prints_its_balance(settings: Settings, phantoms: Path) -> None:
     prefix = S3Uri.parse(settings.require("scans_uri"))
     ObjectStore.connect(settings).write(prefix / "a.png", next(phantoms.rglob("*.png")).read_bytes())
-    balance = json.loads(run_braintumor(settings, "score", "--json").stdout)
+    balance = json.loads(printed(settings, "score", "--json"))
     assert (balance["count_seen"], balance["count_scored"], balance["count_unaccounted"]) == (1, 1, 0)
 
 
 def test_score_without_a_champion_names_the_next_step(empty_settings: Settings) -> None:
-    done = run_braintumor(empty_settings, "score", check=False)
-    assert done.returncode == 1
+    done = invoke(empty_settings, "score")
+    assert done.exit_code == 1
     assert "There is no champion yet" in done.stderr and "weekly_retrain" in done.stderr
 
 
@@ -175,25 +171,25 @@ def test_card_of_an_evaluated_model_is_printed_and_stored(settings: Settings) ->
     refused = run_braintumor(settings, "model", "card", model.model_name, check=False)
     assert refused.returncode == 1 and f"braintumor model evaluate {model.model_name}" in refused.stderr
     run_braintumor(settings, "model", "evaluate", model.model_name)
-    printed = run_braintumor(settings, "model", "card", model.model_name).stdout
+    card = run_braintumor(settings, "model", "card", model.model_name).stdout
     engine.dispose()
-    assert printed.startswith(f"# {model.model_name}\n")
-    assert model.artifact_sha256s["model.bin"] in printed and "For review, not for diagnosis" in printed
-    assert store.read(S3Uri.parse(model.artifact_uri) / "model_card.md").decode() == printed
+    assert card.startswith(f"# {model.model_name}\n")
+    assert model.artifact_sha256s["model.bin"] in card and "For review, not for diagnosis" in printed
+    assert store.read(S3Uri.parse(model.artifact_uri) / "model_card.md").decode() == card
 
 
 def test_migrate_plans_and_applies(empty_settings: Settings) -> None:
     change(empty_settings, "drop schema braintumor cascade")
-    assert "would apply 0001_baseline" in run_braintumor(empty_settings, "migrate", "--plan").stdout
+    assert "would apply 0001_baseline" in printed(empty_settings, "migrate", "--plan")
     assert "applied 0001_baseline" in run_braintumor(empty_settings, "migrate").stdout
-    assert "nothing to apply" in run_braintumor(empty_settings, "migrate").stdout
+    assert "nothing to apply" in printed(empty_settings, "migrate")
 
 
 def test_phantoms_can_be_uploaded_and_snapshotted(empty_settings: Settings, tmp_path: Path) -> None:
-    run_braintumor(Settings(), "dev", "make-phantoms", str(tmp_path / "p"), "--per-class", "12", "--seed", "4")
+    printed(Settings(), "dev", "make-phantoms", str(tmp_path / "p"), "--per-class", "12", "--seed", "4")
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["glioma", "meningioma", "normal", "pituitary"]
-    run_braintumor(empty_settings, "dataset", "upload", str(tmp_path / "p"), empty_settings.require("dataset_uri"))
-    taken = json.loads(run_braintumor(empty_settings, "dataset", "snapshot", "--json").stdout)
+    printed(empty_settings, "dataset", "upload", str(tmp_path / "p"), empty_settings.require("dataset_uri"))
+    taken = json.loads(printed(empty_settings, "dataset", "snapshot", "--json"))
     assert taken["images"]["test"] == {"glioma": 2, "meningioma": 2, "normal": 2, "pituitary": 2}
 
 
@@ -213,21 +209,21 @@ def test_program_fault_exits_with_code_70() -> None:
     "command", [["query", "--parquet"], ["dataset", "validate", "s3://bucket/dataset/", "--report"]]
 )
 def test_unwritable_output_file_is_refused_before_any_work(command: list[str], tmp_path: Path) -> None:
-    done = run_braintumor(Settings(), *command, str(tmp_path / "no" / "file"), check=False)
-    assert done.returncode == 2
+    done = invoke(Settings(), *command, str(tmp_path / "no" / "file"))
+    assert done.exit_code == 2
     assert f"Invalid value for {command[-1]}" in done.stderr and "cannot be written" in done.stderr
 
 
 def test_create_bucket_ignores_weights_in_a_folder(empty_settings: Settings, tmp_path: Path) -> None:
     settings = replace(empty_settings, weights_uri=str(tmp_path))
-    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == ["exists already: bucket braintumor"]
+    assert printed(settings, "dev", "create-bucket").splitlines() == ["exists already: bucket braintumor"]
 
 
 def test_create_bucket_creates_each_bucket_once(empty_settings: Settings) -> None:
     own = f"created-{uuid.uuid4().hex}"
     settings = replace(empty_settings, scans_uri=f"s3://{own}/scans/")
-    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == [
+    assert printed(settings, "dev", "create-bucket").splitlines() == [
         "exists already: bucket braintumor",
         f"created: bucket {own}",
     ]
-    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines()[1] == f"exists already: bucket {own}"
+    assert printed(settings, "dev", "create-bucket").splitlines()[1] == f"exists already: bucket {own}"

@@ -28,7 +28,7 @@ def find(path: str) -> click.Command:
 def test_former_command_runs_the_current_one(former: str, current: str) -> None:
     done = invoke(Settings(), *former.split(), "--help")
     assert find(current).help and done.exit_code == 0
-    assert f"Usage: command {current} " in done.stdout
+    assert f"Usage: braintumor {current} " in done.stdout
     assert f"braintumor: {former!r} is now {current!r}." in done.stderr
 
 

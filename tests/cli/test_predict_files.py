@@ -17,7 +17,7 @@ from braintumor.config.settings import Settings
 from braintumor.filenames import as_utf8, fitting, printable
 from braintumor.scoring.predict_files import predict_files
 from braintumor.serving.backend import LoadedModel
-from tests.conftest import invoke, run_braintumor
+from tests.conftest import invoke, printed
 
 
 @pytest.fixture
@@ -64,15 +64,15 @@ def test_long_names_get_overlays_and_all_predictions_are_printed(
     files = [named(good, name) for name in names]
     maps = tmp_path / "maps"
     command = ["predict", *map(str, files), str(good), "--model", str(tiny_model_folder), "--overlay", str(maps)]
-    predictions = json.loads(run_braintumor(Settings(), *command, "--json").stdout)
+    predictions = json.loads(printed(Settings(), *command, "--json"))
     assert [prediction["path"] for prediction in predictions] == [as_utf8(path) for path in [*files, good]]
     images = [Path(prediction["overlay"]) for prediction in predictions]
     assert sorted(images) == sorted(maps.iterdir()) and len(set(images)) == 7
     assert images[4].name == r"caf\xe9.png.overlay.png" and images[6].name == "good.png.overlay.png"
-    table = run_braintumor(Settings(), *command)
+    table = printed(Settings(), *command)
     assert predictions[4]["path"].endswith(r"caf\xe9.png") and predictions[5]["path"].endswith("two\nlines.png")
-    assert r"caf\xe9.png" in table.stdout and r"two\nlines.png" in table.stdout
-    assert len(table.stdout.splitlines()) == 8
+    assert r"caf\xe9.png" in table and r"two\nlines.png" in table
+    assert len(table.splitlines()) == 8
     assert len(list(maps.iterdir())) == 14, "a second run overwrites nothing"
 
 
@@ -126,8 +126,8 @@ def test_paths_that_are_no_regular_files_are_rejected_at_once(
     tiny_model_folder: Path, good: Path, odd: list[tuple[Path, str, str]]
 ) -> None:
     files = [str(path) for path, _, _ in odd]
-    done = run_braintumor(Settings(), "predict", *files, str(good), "--model", str(tiny_model_folder), "--json")
-    *rejected, prediction = json.loads(done.stdout)
+    done = printed(Settings(), "predict", *files, str(good), "--model", str(tiny_model_folder), "--json")
+    *rejected, prediction = json.loads(done)
     assert rejected == [{"path": str(path), "rejected": reason, "detail": detail} for path, reason, detail in odd]
     assert "predicted_class" in prediction
 

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from tests.sql import change
 PutLabeled = Callable[[str, bytes], None]
 
 
+@cache
 def encoded(label: TumorClass, seed: int, kind: str = "PNG") -> bytes:
     own = seed + 1000 * label.position  # because one seed draws the same head for every class
     return saved(Image.fromarray(draw(label, seed=own, size=192).pixels), kind)

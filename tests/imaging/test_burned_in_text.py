@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.model_input import decode_file
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES
-from tests.conftest import NO_DATASET
 
 NAMES = ["DOE^JANE", "Mueller, Anna", "SMITH JOHN 12.03.1961", "Li Wei", "ID 4711-0815"]
 
@@ -79,9 +77,6 @@ def test_file_with_drawn_name_is_rejected_without_quoting_it() -> None:
     assert "Doe" not in rejected.detail
 
 
-def test_under_one_in_200_real_images_is_rejected_as_text() -> None:
-    folder = os.environ.get("BRAINTUMOR_DATASET")
-    if not folder:
-        pytest.skip(NO_DATASET)
-    files = random.Random(0).sample(labeled_files(Path(folder)), 400)
+def test_under_one_in_200_real_images_is_rejected_as_text(real_images: Path) -> None:
+    files = random.Random(0).sample(labeled_files(real_images), 400)
     assert sum(shows_text(file.path.read_bytes()) for file in files) < len(files) / 200

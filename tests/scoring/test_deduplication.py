@@ -18,7 +18,7 @@ from braintumor.scoring.explain import explain
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.lease import claim
 from braintumor.serving.backend import LoadedModel
-from tests.conftest import run_braintumor
+from tests.conftest import printed
 from tests.images import png
 from tests.models import add_model
 from tests.sql import change, let_answer, rows
@@ -88,7 +88,7 @@ def test_later_duplicate_is_copied_and_names_its_original(
         assert score(job, name) == [{"copied": 1}] and not predicted_frames
     assert rows(settings, COPIES) == [(1, None), (2, 1), (3, 1)]
     assert rows(settings, "select scoring_run_id from prediction order by scan_id") == [(1,), (2,), (3,)]
-    lines = run_braintumor(settings, "prediction", "explain", "3", "--replay").stdout
+    lines = printed(settings, "prediction", "explain", "3", "--replay")
     assert "copied_from_scan_id: 1" in lines and "run_key: c.png" in lines and "is_match: True" in lines
     assert "a duplicate: the model scored scan 1, which has the same bytes" in lines
     assert explain(job.engine, 1)["copied_from_scan_id"] is None

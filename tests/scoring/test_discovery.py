@@ -15,7 +15,7 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.discovery import Discovery
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
-from tests.conftest import run_braintumor
+from tests.conftest import invoke, printed
 from tests.images import png
 from tests.runs import remove, states
 from tests.sql import change, rows
@@ -135,12 +135,12 @@ class TestRunOfTwoBuckets:
 
     def test_is_accepted_by_the_command_which_creates_buckets(self, two: Settings) -> None:
         put_each(two, "a.png", png(seed=1))
-        done = run_braintumor(two, "score", "--json", two.require("scans_uri"))
-        assert json.loads(done.stdout)["count_scored"] == 2
+        done = invoke(two, "score", "--json", two.require("scans_uri"))
+        assert done.exit_code == 0 and json.loads(done.stdout)["count_scored"] == 2
         assert "2 objects seen: 2 new, 0 changed, 0 ignored, 0 retried; scoring with" in done.stderr
         made = f"fresh-{uuid.uuid4().hex}"
         more = replace(two, scans_uri=f"{two.scans_uri},s3://{made}/")
-        assert f"created: bucket {made}" in run_braintumor(more, "dev", "create-bucket").stdout
+        assert f"created: bucket {made}" in printed(more, "dev", "create-bucket")
 
 
 class TestPlan:
@@ -171,7 +171,7 @@ class TestPlan:
         put("a.png", png(seed=2))
         assert job.score(run.scoring_run_id, chunk) == {"rejected": 1, "superseded": 1}
         put("a.png", png(seed=1))
-        run_braintumor(settings, "scan", "requeue", "--reason", "unsupported_format")
+        printed(settings, "scan", "requeue", "--reason", "unsupported_format")
         _, second = job.begin(run_key="second")
         assert second == Discovery(count_seen=2, count_new=0, count_changed=0, count_unsupported=0, count_retried=2)
 

@@ -18,7 +18,7 @@ from braintumor.rescoring.request import RescoreRequest, open_rescore_run
 from braintumor.s3 import ObjectStore
 from braintumor.scoring import discovery
 from braintumor.scoring.job import ScoringJob, run_scoring_job
-from tests.conftest import run_braintumor
+from tests.conftest import printed, run_braintumor
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
@@ -50,7 +50,7 @@ class TestUndeliveredObject:
         ((key,),) = rows(through, "select run_key from scoring_run")
         assert f"run key, to continue after an interruption: {key}" in done.stderr
         door.faults.clear()
-        assert "1 seen = 1 scored" in run_braintumor(through, "score", "--run-key", str(key)).stdout
+        assert "1 seen = 1 scored" in printed(through, "score", "--run-key", str(key))
 
     def test_other_chunks_of_a_rescore_are_scored(self, through: Settings, door: FaultyS3, put: Put) -> None:
         for number in range(3):

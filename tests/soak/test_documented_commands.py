@@ -116,4 +116,4 @@ def test_documented_commands_end_well(
         with copied(stack, installation) as settings:
             arguments = [placeholders.get(word, word) for word in words]
             done = invoke(settings, *arguments, answer="y\n")
-            assert done.exit_code == 0, (words, done.output, done.exception)
+            assert done.exit_code == 0, (words, done.output)

@@ -12,7 +12,7 @@ from braintumor.db import database
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore
 from braintumor.training.recalibrate import recalibrate
-from tests.conftest import run_braintumor
+from tests.conftest import printed, run_braintumor
 from tests.sql import change, rows
 
 READ = """
@@ -75,4 +75,4 @@ def test_recalibration_with_few_reviews_registers_nothing(settings: Settings) ->
     done = run_braintumor(settings, "model", "recalibrate", "1", check=False)
     assert done.returncode == 1
     assert "needs 19 patients of each class" in done.stderr and re.search("Received: [67] glioma", done.stderr)
-    assert json.loads(run_braintumor(settings, "model", "list", "--json").stdout)[1:] == []
+    assert json.loads(printed(settings, "model", "list", "--json"))[1:] == []

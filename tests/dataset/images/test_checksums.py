@@ -10,7 +10,7 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.checksums import read_manifest, verify_folder
 from braintumor.errors import DatasetError
-from tests.conftest import run_braintumor
+from tests.conftest import invoke
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_verify_lists_differences_and_exits_with_one(download: Path) -> None:
     (folder / "G_3.jpg").write_bytes(bytes([9]) * 100)
     (folder / "more.jpg").write_bytes(b"x")
     arguments = ("dataset", "verify-checksums", str(download / "set"), "--manifest", str(download / "manifest.csv"))
-    done = run_braintumor(Settings(), *arguments, "--json", check=False)
-    assert done.returncode == 1 and "Download it again" in done.stderr
+    done = invoke(Settings(), *arguments, "--json")
+    assert done.exit_code == 1 and "Download it again" in done.stderr
     assert json.loads(done.stdout) == {
         "ok": 2,
         "is_whole": False,
@@ -50,7 +50,7 @@ def test_verify_lists_differences_and_exits_with_one(download: Path) -> None:
         "changed": ["Data/glioma_tumor/G_3.jpg"],
         "unlisted": ["Data/glioma_tumor/more.jpg"],
     }
-    for_people = run_braintumor(Settings(), *arguments, check=False)
+    for_people = invoke(Settings(), *arguments)
     assert "2 of 5 files are present and unchanged" in for_people.stdout
     assert "truncated: Data/glioma_tumor/G_2.jpg" in for_people.stderr
 

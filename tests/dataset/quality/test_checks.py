@@ -18,7 +18,7 @@ from braintumor.dataset.quality.rules import Level, QualityCheck, QualityRules
 from braintumor.errors import QualityRulesError
 from braintumor.imaging.phantom.slice import draw, write_dataset
 from braintumor.labels import CLASSES
-from tests.conftest import run_braintumor
+from tests.conftest import invoke, printed, run_braintumor
 from tests.dicom_files import mr_of
 from tests.photographs import crops
 
@@ -225,7 +225,7 @@ class TestReport:
         assert "all 40 images carry a patient identifier" in page(judged(folder))
 
     @pytest.mark.parametrize("is_refused", [True, False])
-    def test_check_command_prints_verdict_and_results(self, folder: Path, is_refused: bool) -> None:
+    def test_report_has_verdict_and_results(self, folder: Path, is_refused: bool) -> None:
         if is_refused:
             photographs(folder / "normal", "china.jpg", 10, is_gray=False)
         text = page(judged(folder))
@@ -244,7 +244,7 @@ class TestCommand:
 
     @pytest.fixture
     def run(self) -> Callable[..., str]:
-        return lambda *arguments: run_braintumor(Settings(), "dataset", "validate", *arguments).stdout
+        return lambda *arguments: printed(Settings(), "dataset", "validate", *arguments)
 
     def test_refused_folder_exits_with_one_and_remedy(self, folder: Path) -> None:
         photographs(folder / "normal", "flower.jpg", 10, is_gray=False)
@@ -254,11 +254,9 @@ class TestCommand:
         assert "Remove images that are not MRI from normal" in done.stderr and "--report FILE" in done.stderr
 
     def test_own_rule_file_is_used(self, folder: Path, tmp_path: Path) -> None:
-        done = run_braintumor(
-            Settings(quality_rules=str(tmp_path / "none.toml")), "dataset", "validate", str(folder), check=False
-        )
-        assert done.returncode == 1 and "none.toml cannot be read" in done.stderr
+        done = invoke(Settings(quality_rules=str(tmp_path / "none.toml")), "dataset", "validate", str(folder))
+        assert done.exit_code == 1 and "none.toml cannot be read" in done.stderr
 
     def test_missing_folder_is_named(self) -> None:
-        done = run_braintumor(Settings(), "dataset", "check", "/nowhere", check=False)
-        assert done.returncode == 1 and "/nowhere is not a folder" in done.stderr
+        done = invoke(Settings(), "dataset", "check", "/nowhere")
+        assert done.exit_code == 1 and "/nowhere is not a folder" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +19,22 @@ from braintumor.db import database
 from braintumor.errors import DatasetError
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.s3 import ObjectStore, S3Uri
-from tests.conftest import run_braintumor
+from tests.conftest import invoke
 from tests.photographs import crops
 from tests.sql import rows
 
 
+@pytest.fixture(scope="module")
+def twelve_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("twelve") / "set"
+    write_dataset(folder, per_class=12, seed=6)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_dataset(tmp_path / "set", per_class=12, seed=6)
-    return tmp_path / "set"
+def folder(twelve_each: Path, tmp_path: Path) -> Path:
+    """Return a copy that a test may change."""
+    return Path(shutil.copytree(twelve_each, tmp_path / "set"))
 
 
 def uploaded(settings: Settings, folder: Path) -> ObjectStore:
@@ -84,6 +92,6 @@ def test_s3_prefix_is_checked_without_postgres(empty_settings: Settings, folder:
     uploaded(empty_settings, with_photographs(folder))
     settings = replace(empty_settings, database_url=None)
     arguments = ("dataset", "validate", settings.require("dataset_uri"), "--json")
-    done = run_braintumor(settings, *arguments, check=False)
-    assert done.returncode == 1 and "do not look like MRI" in done.stderr
+    done = invoke(settings, *arguments)
+    assert done.exit_code == 1 and "do not look like MRI" in done.stderr
     assert json.loads(done.stdout)["summary"].startswith("Refused: not_mri")

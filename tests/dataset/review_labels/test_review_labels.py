@@ -27,7 +27,7 @@ from braintumor.labels import TumorClass
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
-from tests.conftest import cloned, copied, run_braintumor
+from tests.conftest import cloned, copied, printed
 from tests.dicom_files import as_patient
 from tests.images import png
 from tests.reviews import add_reviews, retract_review
@@ -292,5 +292,5 @@ def test_new_labels_request_one_retrain(scored: Settings, tmp_path: Path) -> Non
 def test_command_shows_labels_of_present_reviews(scored: Settings) -> None:
     add_reviews(scored, FRESH, "glioma", "ann", "bob")
     add_reviews(scored, ANN, "normal", "ann")
-    output = run_braintumor(scored, "dataset", "reviewed").stdout
+    output = printed(scored, "dataset", "reviewed")
     assert "glioma" in output and "no label: 1 frames: too few readers" in output and "1 labels are new" in output

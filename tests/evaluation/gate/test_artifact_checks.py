@@ -15,7 +15,7 @@ from braintumor.evaluation.gate.artifact_checks import verify_model
 from braintumor.evaluation.gate.gate import RuleOutcome
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.artifact import GRAPH_WEIGHTS, KERAS_WEIGHTS
-from tests.conftest import run_braintumor
+from tests.conftest import invoke, run_braintumor
 from tests.evaluation.mutants import (
     Mutation,
     constant_prediction,
@@ -130,6 +130,6 @@ def test_a_precision_without_a_bound_is_refused(settings: Settings, folder: Path
     rewrite(folder, precision="int8")
     register(settings, folder)
     rows(settings, "update model_version set precision = 'int8' where model_name = 'mutant'")
-    done = run_braintumor(settings, "model", "verify", "mutant", "--json", check=False)
+    done = invoke(settings, "model", "verify", "mutant", "--json")
     failed = json.loads(done.stdout)[-1]
     assert failed["name"] == "graph_parity" and "no bound is known for the precision int8" in failed["reason"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 from pathlib import Path
 
@@ -85,11 +84,8 @@ class TestNotFound:
         ramp = np.add.outer(np.arange(120), np.arange(130)).astype(np.uint8)
         assert not any(map(is_contact_sheet, [noise, ramp, np.full((50, 90), 7, np.uint8)]))
 
-    def test_fewer_than_one_in_two_hundred_real_images(self) -> None:
-        folder = os.environ.get("BRAINTUMOR_DEMO_DATASET")
-        if not folder:
-            pytest.skip("no BRAINTUMOR_DEMO_DATASET")
-        files = random.Random(1).sample(labeled_files(Path(folder)), 400)
+    def test_fewer_than_one_in_two_hundred_real_images(self, real_images: Path) -> None:
+        files = random.Random(1).sample(labeled_files(real_images), 400)
         shown = [np.asarray(Image.open(io.BytesIO(file.path.read_bytes())).convert("L")) for file in files]
         assert sum(map(is_contact_sheet, shown)) < len(files) / 200
 
