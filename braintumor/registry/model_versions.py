@@ -240,7 +240,7 @@ def register(
 
 def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> LoadedModel:
     """Return a model that is ready to predict, with a compiled graph. It can raise the errors of ``fetch_model``."""
-    return LoadedModel.load(fetch_model(store, settings, model), sha256s=model.artifact_sha256s)
+    return LoadedModel.load(fetch_model(store, settings, model), verified=model.artifact_sha256s)
 
 
 def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, also: Sequence[str] = ()) -> Path:

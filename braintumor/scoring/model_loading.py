@@ -74,4 +74,4 @@ def open_model(
     require_keras()
     recipe = model_versions.training_of(engine, model).recipe
     folder = model_versions.fetch_model(store, settings, model, also=(KERAS_WEIGHTS,))
-    return LoadedModel.load(folder, sha256s=model.artifact_sha256s, open_backend=partial(XlaBackend, recipe=recipe))
+    return LoadedModel.load(folder, verified=model.artifact_sha256s, open_backend=partial(XlaBackend, recipe=recipe))

@@ -112,6 +112,18 @@ class Manifest:
             )
         return manifest
 
+    def require_sha256s(self, registered: dict[str, str]) -> None:
+        """Check that this manifest gives the registry's sha256s for the files that scoring needs.
+
+        Raises ``ModelIntegrityError`` if one of them differs or is not ``registered``.
+        """
+        for name, digest in serving_sha256s(self.sha256s).items():
+            if digest != registered.get(name):
+                raise ModelIntegrityError(
+                    f"{MANIFEST} of {self.recipe} gives {name} the sha256 {digest[:12]}..., the registry "
+                    f"{registered.get(name, 'none')[:12]}.... Both must be the same. Train the model again."
+                )
+
 
 def sha256_of(path: Path) -> str:
     """Return the hex sha256 of a file, read in blocks."""

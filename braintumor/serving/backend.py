@@ -198,22 +198,26 @@ class LoadedModel:
         cls,
         folder: Path,
         *,
-        sha256s: dict[str, str] | None = None,
+        verified: dict[str, str] | None = None,
         open_backend: Callable[[Path, Manifest], InferenceBackend] | None = None,
     ) -> Self:
         """Return the model of a folder, after the files are verified and the graph is compiled.
 
-        ``sha256s`` are the hex sha256s in the registry, by file name. If they are ``None``, the method checks only the
-        sha256s in the manifest. ``open_backend`` opens another backend than OpenVINO for the verified folder.
+        Args:
+            folder: the model folder.
+            verified: the registry's hex sha256s, by file name, if the caller has just hashed the files. Then the method
+                compares them with those of the manifest. Otherwise the method hashes the files.
+            open_backend: opens another backend than OpenVINO for the verified folder.
 
         Raises:
             ModelIntegrityError: a file is missing, damaged or not a graph of this project, or the model's preprocessing
                 has another version.
         """
-        if sha256s is not None:
-            verify(folder, serving_sha256s(sha256s))
         manifest = Manifest.read(folder)
-        verify(folder, serving_sha256s(manifest.sha256s))
+        if verified is None:
+            verify(folder, serving_sha256s(manifest.sha256s))
+        else:
+            manifest.require_sha256s(verified)
         if manifest.preprocessing != PREPROCESSING:
             raise ModelIntegrityError(
                 f"Model {manifest.name} was trained on frames prepared as {manifest.preprocessing!r}. This version "

@@ -3,7 +3,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import file_digest
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from sqlalchemy import Engine, text
@@ -14,6 +16,7 @@ from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectStoreU
 from braintumor.registry import model_versions, promotions
 from braintumor.registry.model_versions import ModelVersion, TrainingRecord
 from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving import artifact
 from braintumor.serving.artifact import Manifest
 from tests.faulty_s3 import faulty_s3
 from tests.sql import rows
@@ -74,6 +77,22 @@ def test_damaged_cache_is_fetched_again(engine: Engine, fresh: Settings) -> None
     cached = Path(fresh.require("cache_folder")) / model.model_name / "model.xml"
     cached.write_text("<damaged/>")
     assert model_versions.load_model(store, fresh, model).manifest.name == model.model_name
+
+
+def test_load_of_a_cached_model_hashes_each_file_once(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, store = model_versions.champion(engine), ObjectStore.connect(settings)
+    model_versions.load_model(store, settings, model)
+    hashed: list[str] = []
+
+    def counted(stream: BinaryIO, algorithm: str) -> object:
+        hashed.append(Path(stream.name).name)
+        return file_digest(stream, algorithm)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(artifact, "file_digest", counted)
+    model_versions.load_model(store, settings, model)
+    assert sorted(hashed) == ["model.bin", "model.json", "model.xml", "reference.npy"]
 
 
 def test_model_without_files_error_states_remedy(engine: Engine, fresh: Settings) -> None:

@@ -53,6 +53,14 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
         LoadedModel.load(folder)
 
 
+@pytest.mark.parametrize("registered", ["0" * 64, None])
+def test_other_sha256_in_the_registry_is_refused(folder: Path, registered: str | None) -> None:
+    sha256s = Manifest.read(folder).sha256s | {"model.xml": registered}
+    verified = {name: digest for name, digest in sha256s.items() if digest}
+    with pytest.raises(ModelIntegrityError, match=r"gives model\.xml the sha256 .* the registry (0000|none)"):
+        LoadedModel.load(folder, verified=verified)
+
+
 @pytest.mark.parametrize("text", ["{", "[]"])
 def test_manifest_that_is_no_json_object_is_named(folder: Path, text: str) -> None:
     (folder / "model.json").write_text(text)

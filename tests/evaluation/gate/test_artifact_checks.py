@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
 from braintumor.evaluation.gate.artifact_checks import verify_model
 from braintumor.evaluation.gate.gate import RuleOutcome
+from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.serving.artifact import GRAPH_WEIGHTS, KERAS_WEIGHTS
+from braintumor.serving.artifact import GRAPH_WEIGHTS, KERAS_WEIGHTS, sha256_of
 from tests.conftest import invoke, run_braintumor
 from tests.evaluation.mutants import (
     Mutation,
@@ -80,23 +82,23 @@ def test_each_kind_of_broken_model_fails_its_own_check(
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda data: data[: len(data) // 2], "is not the file that was registered"),
-        (lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:], "is not the file that was registered"),
-    ],
+    "damage",
+    [lambda data: data[: len(data) // 2], lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:]],
     ids=["truncated", "one byte"],
 )
 @pytest.mark.parametrize("name", [GRAPH_WEIGHTS, KERAS_WEIGHTS])
 def test_a_changed_file_fails_even_with_a_valid_cached_copy(
-    settings: Settings, folder: Path, name: str, damage: Callable[[bytes], bytes], words: str
+    settings: Settings, engine: Engine, folder: Path, name: str, damage: Callable[[bytes], bytes]
 ) -> None:
     register(settings, folder)
     ((uri,),) = rows(settings, "select artifact_uri from model_version where model_name = 'mutant'")
     store, address = ObjectStore.connect(settings), S3Uri.parse(uri) / name
+    model = model_versions.find_model(engine, "mutant")
+    cached = model_versions.fetch_model(store, settings, model, also=(KERAS_WEIGHTS,)) / name
     store.write(address, damage(store.read(address)))
     failed = only_failure(verify_model(settings, "mutant", with_keras=False))
-    assert failed.name == "artifact_whole" and words in failed.reason
+    assert failed.name == "artifact_whole" and "is not the file that was registered" in failed.reason
+    assert sha256_of(cached) == model.artifact_sha256s[name]
 
 
 def test_missing_files_fail_with_a_reason(settings: Settings, folder: Path) -> None:
