@@ -202,8 +202,38 @@ REPORTS = {
     "/docs/no-such-page.md": 404,
     "/docs/..%2Fpyproject.md": 404,
 }
+_MODELS, _NIGHTS = "GET RUN weekly_retrain", "GET RUN nightly_scoring"
+_READER, _REVIEWER = "GET DAG braintumor_review", "PUT DAG braintumor_review"
+_EVIDENCE = ["GET AUDIT_LOG weekly_retrain", _NIGHTS, _MODELS]
+PERMISSIONS = {
+    "GET reports/": [_MODELS],
+    "GET reports/compare": [_MODELS],
+    "GET reports/dag/{dag_id}/run/{run_id:path}": ["get_user"],
+    "GET reports/docs/{name:path}.md": ["get_user"],
+    "GET reports/model/{name}/report.html": [_MODELS],
+    "GET reports/model/{name}/model_card.md": [_MODELS],
+    "GET reports/model/{name}/evidence.html": _EVIDENCE,
+    "GET reports/model/{name}/evidence.json": _EVIDENCE,
+    "GET reports/runs/{run}/comparison.html": [_MODELS],
+    "GET reports/runs/{run}/flip_preview.html": [_NIGHTS, _MODELS],
+    "GET reports/runs/{run}/rescore.html": [_NIGHTS, "GET RUN rescore_history"],
+    "GET reports/runs/{run}/morning.html": [_NIGHTS],
+    "GET reports/snapshots/{snapshot}.html": [_MODELS],
+    "GET review/": [_READER],
+    "GET review/dashboard": [_READER],
+    "GET review/session/{session_id}": [_READER],
+    "GET review/frame/{scan_id}/{frame_index}": [_READER],
+    "GET review/image/{scan_id}/{frame_index}.png": [_READER],
+    "GET review/thumbnail/{scan_id}/{frame_index}.png": [_READER],
+    "GET review/map/{scan_id}/{frame_index}.png": [_READER],
+    "GET review/{name}": [_READER],
+    "POST review/sessions": [_READER, _REVIEWER, "_json_only"],
+    "POST review/reviews": [_READER, _REVIEWER, "_json_only"],
+    "POST review/retractions": [_READER, _REVIEWER, "_json_only"],
+}
+"""Method and path of each route -> the permissions that its user needs, and its other dependencies, sorted."""
 ASK = """
-import json, sys
+import inspect, json, sys
 from fastapi.testclient import TestClient
 import braintumor_reports, braintumor_review
 from braintumor.db import database
@@ -225,7 +255,19 @@ urls, reviews, names = json.load(sys.stdin)
 client, other = TestClient(module.app), TestClient(reports)
 got = [client.get(each) for each in urls] + [client.post("/reviews", json=each) for each in reviews]
 got += [other.get(each, follow_redirects=False) for each in names]
-print(json.dumps([[each.status_code, each.text] for each in got]))
+
+def needed(dependency):
+    given = inspect.getclosurevars(dependency).nonlocals  # the arguments of requires_access_dag
+    entity = getattr(given.get("access_entity"), "name", "DAG")
+    return f"{given['method']} {entity} {given['param_dag_id']}" if given else dependency.__name__
+
+permissions = {
+    f"{method} {name}{route.path}": sorted(needed(each.dependency) for each in route.dependencies)
+    for name, app in (("reports", reports), ("review", module.app))
+    for route in app.routes
+    for method in route.methods
+}
+print(json.dumps([[[each.status_code, each.text] for each in got], permissions]))
 """
 
 
@@ -252,11 +294,12 @@ def run_with_plugins(
     return done
 
 
-def test_pages_refuse_impossible_values_and_hide_database_host(tmp_path: Path) -> None:
+def test_pages_need_permissions_and_refuse_impossible_values(tmp_path: Path) -> None:
     reviews = [REVIEW, *(REVIEW | wrong for wrong in INVALID_REVIEWS)]
     names = list(REPORTS)
     done = run_with_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, reviews, names]))
-    got = json.loads(done.stdout.splitlines()[-1])
+    got, permissions = json.loads(done.stdout.splitlines()[-1])
+    assert permissions == PERMISSIONS
     asked = [*VALID, *INVALID, *map(str, reviews), *names]
     expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_REVIEWS)
     expected += REPORTS.values()
