@@ -135,5 +135,7 @@ def faulty_s3(target: str) -> Iterator[FaultyS3]:
     """Start a proxy of the S3 server at ``target`` on loopback, and stop it at the end."""
     with FaultyS3(target) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.shutdown()

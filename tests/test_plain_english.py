@@ -32,8 +32,13 @@ JINJA = re.compile(r"{[%{].*?[%}]}", re.DOTALL)
 
 
 def tracked_files() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    paths = [PROJECT / name for name in listed.splitlines() if name not in EXCLUDED]
+    if (PROJECT / ".git").exists():
+        listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+        paths = [PROJECT / name for name in listed.splitlines()]
+    else:  # an archive of the sources; folders that begin with a dot, such as .venv, are not the project's
+        tops = [path for path in PROJECT.iterdir() if not path.name.startswith(".")]
+        paths = [path for top in tops for path in (top.rglob("*") if top.is_dir() else [top])]
+    paths = [path for path in paths if str(path.relative_to(PROJECT)) not in EXCLUDED]
     return [path for path in paths if (path.suffix in SUFFIXES or path.name == "Makefile") and path.is_file()]
 
 

@@ -86,7 +86,7 @@ def test_task_logs_nothing_about_a_short_step(caplog: pytest.LogCaptureFixture) 
 def test_step_of_unknown_size_shows_its_duration(task: pytest.LogCaptureFixture) -> None:
     with progress("Exporting"):
         time.sleep(3 * SECONDS)
-    assert task.messages and set(task.messages) == {"Exporting: 00:00"}
+    assert task.messages and all(line.startswith("Exporting: 00:0") for line in task.messages)
 
 
 def test_step_that_stops_early_ends_as_complete(task: pytest.LogCaptureFixture) -> None:

@@ -48,12 +48,14 @@ def test_each_section_has_means_look_and_do(name: str) -> None:
 
 
 def test_anchors_in_docs_have_headings() -> None:
-    pages = {path: path.read_text() for path in (PROJECT / "docs").glob("*.md")}
+    pages = {path: path.read_text() for path in [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")]}
     for path, text in pages.items():
         for target, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", text):
-            headings = re.findall(r"^#+ (.+)$", pages[path.parent / target if target else path], flags=re.MULTILINE)
+            headings = re.findall(
+                r"^#+ (.+)$", pages[(path.parent / target).resolve() if target else path], flags=re.MULTILINE
+            )
             slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-            assert anchor in slugs, f"{path.name}: #{anchor}"
+            assert anchor in slugs, f"{path.relative_to(PROJECT)}: {target}#{anchor}"
 
 
 def test_red_run_and_missing_champion_name_their_sections(settings: Settings, empty_settings: Settings) -> None:

@@ -2,21 +2,24 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from braintumor.config.settings import Settings
-from braintumor.dataset import frame_arrays
+from braintumor.dataset import frame_arrays, take_snapshot
 from braintumor.dataset.frame_arrays import load_frames
 from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, upload
-from braintumor.dataset.snapshot import load_snapshot
+from braintumor.dataset.snapshot import Snapshot, load_snapshot
 from braintumor.dataset.snapshot_diff import snapshot_diff
 from braintumor.dataset.splits.split import Split
 from braintumor.dataset.take_snapshot import read_images, snapshot_of
@@ -29,7 +32,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 from tests.conftest import printed
 from tests.faulty_s3 import faulty_s3
 from tests.images import png_of, saved
-from tests.sql import change
+from tests.sql import change, rows
 
 PutLabeled = Callable[[str, bytes], None]
 
@@ -62,6 +65,24 @@ def test_identical_images_are_one_snapshot_image(empty_settings: Settings, put: 
     snapshot = snapshot_of(empty_settings)
     assert (len(snapshot.images), snapshot.count_copy) == (48, 6)
     assert len({image.group_key for image in snapshot.images}) == 48
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_two_snapshots_at_once_assign_splits_in_turn(empty_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, inside, most = take_snapshot._build, [], []
+
+    def slowly(*arguments: Any) -> Snapshot:
+        inside.append(None)
+        most.append(len(inside))
+        time.sleep(1)
+        inside.pop()
+        return build(*arguments)
+
+    monkeypatch.setattr(take_snapshot, "_build", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(snapshot_of, [empty_settings] * 2)
+    assert most == [1, 1] and first == second
+    assert rows(empty_settings, "select count(*) from snapshot") == [(1,)]
 
 
 @pytest.mark.usefixtures("twelve_each")

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,15 +12,12 @@ from devstack import Stack
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Create a state folder outside pytest's, which Postgres' user cannot enter when tests run as root."""
-    path = Path(tempfile.mkdtemp(prefix="devstack-test-"))
-    yield path
-    shutil.rmtree(path)
+    with TemporaryDirectory(prefix="devstack-test-") as path:
+        yield Path(path)
 
 
 @pytest.fixture(scope="module")
 def stores() -> Iterator[Stack]:
     """Start Postgres and the object server for all tests of a module."""
-    path = Path(tempfile.mkdtemp(prefix="devstack-test-"))
-    with Stack(path, airflow=False) as stack:
+    with TemporaryDirectory(prefix="devstack-test-") as path, Stack(Path(path), airflow=False) as stack:
         yield stack
-    shutil.rmtree(path)

@@ -18,6 +18,7 @@ from braintumor.evaluation.report.publish import publish_report
 from braintumor.preview.job import make_preview
 from braintumor.registry import model_versions
 from braintumor.rescoring.job import Rescore
+from braintumor.scoring.job import ScoringJob
 from devstack.stack import Stack
 from tests.erasure.erased_files import as_eraser
 from tests.sql import rows
@@ -53,6 +54,13 @@ class ReachedError(Exception):
     """Raised when a writer of images begins to read them."""
 
 
+def reconciled(settings: Settings) -> None:
+    job = ScoringJob.open(settings)
+    run, _ = job.begin(run_key="night")
+    assert job.plan(run.scoring_run_id) == []
+    job.reconcile(run.scoring_run_id)
+
+
 @pytest.mark.parametrize(
     ("reads", "work"),
     [
@@ -63,6 +71,7 @@ class ReachedError(Exception):
                 engine, scored, candidate=model, champion=model, scans=1, run_key="run"
             ),
         ),
+        ("scoring.job.make_run_report", lambda scored, _engine, _model: reconciled(scored)),
         ("rescoring.job.make_report", lambda scored, _engine, _model: Rescore.open(scored).report(1)),
         ("evaluation.report.publish._stored", lambda scored, engine, model: publish_report(engine, None, model)),
         (

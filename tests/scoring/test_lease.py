@@ -16,24 +16,34 @@ from tests.images import png
 from tests.sql import rows
 
 Put = Callable[[str, bytes], None]
+EXPIRES = "select lease_expires_at from scoring_chunk"
 
 
 def test_lease_is_renewed_during_a_slow_file(settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.png", png())
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 3)
     job = ScoringJob.open(settings)
     run, _ = job.begin(run_key="slow")
     (chunk,) = job.plan(run.scoring_run_id)
     held = claim(job.engine, run, chunk)
     assert held is not None
+    ((first,),) = rows(settings, EXPIRES)
     with heartbeat(job.engine, held):
-        time.sleep(2)
+        wait_until(settings, f"({EXPIRES}) > :first", first=first)
+        wait_until(settings, "now() > :first", first=first)
         other, _ = job.begin(run_key="other")
         assert job.plan(other.scoring_run_id) == []
         assert job.reconcile(other.scoring_run_id).count_deferred == 1
-    time.sleep(1.1)
+    wait_until(settings, f"({EXPIRES}) < now()")
     late, _ = job.begin(run_key="late")
     assert job.plan(late.scoring_run_id) == [0]
+
+
+def wait_until(settings: Settings, condition: str, **values: object) -> None:
+    end = time.monotonic() + 60
+    while rows(settings, f"select {condition}", **values) != [(True,)]:
+        assert time.monotonic() < end, condition
+        time.sleep(0.1)
 
 
 def test_lease_is_released_after_an_early_failure(

@@ -73,7 +73,7 @@ def test_stations_of_one_name_at_two_sites_differ(settings: Settings, put: Put, 
     assert rows(settings, "select count(distinct station_pseudonym) from scan") == [(2,)]
 
 
-def test_requeued_scan_gets_the_attributes_of_its_new_version(settings: Settings, put: Put, phantom: bytes) -> None:
+def test_overwritten_scan_gets_attributes_of_its_new_version(settings: Settings, put: Put, phantom: bytes) -> None:
     put("1.dcm", retagged(phantom, **TAGS, BurnedInAnnotation="YES"))
     run_scoring_job(settings, run_key="night")
     put("1.dcm", phantom)

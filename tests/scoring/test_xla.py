@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
-from braintumor.db import database
 from braintumor.errors import ConfigurationError, ModelIntegrityError, OutOfDeviceMemoryError
 from braintumor.evaluation.gate.artifact_checks import fixed_frames
 from braintumor.registry import model_versions
-from braintumor.scoring.job import run_scoring_job
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.backend import LoadedModel
 from braintumor.training.export.xla_engine import FixedBatches, XlaBackend
@@ -45,11 +44,6 @@ class Device:
         return {"probability": frames[:, 0, 0, :1].astype(np.float32)}
 
 
-def recipe_of_the_champion(settings: Settings) -> dict[str, Any]:
-    engine = database.connect(settings)
-    return model_versions.training_of(engine, model_versions.champion(engine)).recipe
-
-
 @pytest.mark.parametrize(("holds", "size"), [(64, 64), (63, 32), (9, 8), (1, 1)])
 def test_out_of_memory_halves_batches_and_keeps_all_frames(holds: int, size: int) -> None:
     device = Device(holds)
@@ -66,28 +60,25 @@ def test_device_without_memory_for_one_frame_is_an_error() -> None:
         FixedBatches(Device(0), device="gpu:0").run(FRAMES)
 
 
-def test_xla_outputs_equal_those_of_the_exported_graph(settings: Settings, tiny_model_folder: Path) -> None:
-    recipe = recipe_of_the_champion(settings)
-    ours = LoadedModel.load(tiny_model_folder, open_backend=partial(XlaBackend, recipe=recipe))
-    graph = LoadedModel.load(tiny_model_folder)
-    frames = fixed_frames(graph.manifest.image_size)
-    one, other = ours.predict(frames), graph.predict(frames)
-    for name, bound in {"probability": 1e-4, "activation_map": 1e-3, "embedding": 1e-3}.items():
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=bound, err_msg=name)
-    assert str(ours.backend) == "tensorflow-xla" and ours.device.startswith("tensorflow-xla, ")
-
-
-def test_weights_that_differ_from_the_graph_are_refused(settings: Settings, tiny_model_folder: Path) -> None:
-    recipe = recipe_of_the_champion(settings)
+def test_weights_that_differ_from_the_graph_are_refused(engine: Engine, tiny_model_folder: Path) -> None:
+    recipe = model_versions.training_of(engine, model_versions.champion(engine)).recipe
     manifest = replace(Manifest.read(tiny_model_folder), temperature=30.0)
     with pytest.raises(ModelIntegrityError, match="disagrees with its exported graph in TensorFlow"):
         XlaBackend(tiny_model_folder, manifest, recipe)
 
 
-def test_xla_run_gives_same_predictions_and_stores_backend(settings: Settings, put: Put) -> None:
+def test_xla_run_gives_outputs_of_graph_and_stores_backend(
+    settings: Settings, put: Put, tiny_model_folder: Path
+) -> None:
     for seed in range(3):
         put(f"{seed}.png", png(seed=seed))
-    run_scoring_job(replace(settings, backend="tensorflow-xla"), run_key="night")
+    job = ScoringJob.open(replace(settings, backend="tensorflow-xla"))
+    run, _ = job.begin(run_key="night")
+    for chunk in job.plan(run.scoring_run_id):
+        job.score(run.scoring_run_id, chunk)
+    ((ours, _),) = job._models.values()
+    require_same_outputs(ours, LoadedModel.load(tiny_model_folder))
+    assert job.reconcile(run.scoring_run_id).count_scored == 3
     xla = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
     assert rows(settings, "select engine from scoring_run union all select distinct engine from prediction") == [
         ("tensorflow-xla",), ("tensorflow-xla",),
@@ -98,6 +89,14 @@ def test_xla_run_gives_same_predictions_and_stores_backend(settings: Settings, p
     again = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
     assert [row[0] for row in xla] == [row[0] for row in again]
     assert [row[1] for row in xla] == pytest.approx([row[1] for row in again], abs=1e-4)
+
+
+def require_same_outputs(ours: LoadedModel, graph: LoadedModel) -> None:
+    frames = fixed_frames(graph.manifest.image_size)
+    one, other = ours.predict(frames), graph.predict(frames)
+    for name, bound in {"probability": 1e-4, "activation_map": 1e-3, "embedding": 1e-3}.items():
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=bound, err_msg=name)
+    assert str(ours.backend) == "tensorflow-xla" and ours.device.startswith("tensorflow-xla, ")
 
 
 def test_unusable_backend_opens_no_run(settings: Settings) -> None:

@@ -28,6 +28,7 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.run_report.page import SHOWN_SCANS
 from braintumor.scoring.run_report.rules import RunReportRules
+from tests.conftest import invoke
 from tests.images import png
 from tests.runs import add_past_runs
 from tests.sql import change, rows
@@ -54,6 +55,19 @@ def test_usual_run_is_green_and_its_report_has_no_key(settings: Settings, put: P
     assert "Rejected scans" not in page and "The run needs no attention" in page
     assert rows(settings, SUMMARY) == [("green", 1, None, [])]
     assert '<a href="runs/night/morning.html">' in overview_page(job.engine, Reader(sees_scoring=True))
+
+
+def test_command_of_a_red_or_unbalanced_run_exits_with_one(
+    settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 140))
+    red = invoke(settings, "score")
+    assert red.exit_code == 1 and "What to do: docs/runbook.md#nothing_arrived." in red.stderr
+    put("a.png", png())
+    monkeypatch.setattr(ScoringJob, "score", lambda *_: {})
+    unbalanced = invoke(settings, "score")
+    assert unbalanced.exit_code == 1 and "1 UNACCOUNTED" in unbalanced.stderr
+    assert "Traceback" not in red.stderr + unbalanced.stderr and red.stdout + unbalanced.stdout == ""
 
 
 def test_red_report_names_rejected_scans_and_links(settings: Settings, put: Put) -> None:
