@@ -152,7 +152,7 @@ def _plan(engine: Engine, sql: str) -> str:
 
 _PLANS = {
     "worklist, one model": """
-        select scan_id, frame_index, risk_rank from review_worklist where model_version_id = 1
+        select scan_id, frame_index, risk_rank from review_worklist where model_version_id = 1 and not is_scan_judged
         order by risk_rank_at_scoring, confidence limit 50""",
     "a day's summary": "select * from daily_summary where scored_date = (now() at time zone 'utc')::date - 10",
     "prediction of one scan": "select scan_id, frame_index, model_name from current_prediction where scan_id = 8",

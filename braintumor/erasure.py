@@ -1,9 +1,13 @@
 """Erase one person: delete rows, pages and images, and keep a tombstone without identity.
 
 The SQL function ``erase_subject`` inserts the tombstone, a row of the table ``erasure``. It deletes the person's rows
-with the rights of the schema's owner. ``erase`` deletes pages and images in S3 before the transaction commits, so an
-operator can repeat an interrupted erasure. Models are not retrained. The tombstone names the snapshots with images of
-the person.
+with the rights of the schema's owner. Models are not retrained. The tombstone names the snapshots with images of the
+person.
+
+An operator can repeat an interrupted erasure. ``erase`` cleans pages and deletes images of reviewed frames before the
+transaction commits, because the database still names them for a repetition. It changes the tables of patients and
+deletes the person's files after the commit, because it finds the files by these tables and files. By then the database
+has their addresses.
 
 An erasure holds the lock ``IMAGES`` exclusively, so it never runs at the same time as a block of ``writing_images``.
 The database keeps a keyed mark (HMAC-SHA256) of each of the person's files. Snapshots and scoring runs refuse files
@@ -99,23 +103,27 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
     models = S3Uri.parse_prefix(settings.require("models_uri"))
     mark = erased_mark(subject, key=key)
     try:
-        with database.transaction(engine) as connection:
-            _lock_images(connection)
+        with database.transaction(engine) as held:
+            _lock_images(held)
             entries = list(store.list(dataset))
             labeled, _ = read_images(store, dataset, entries, anywhere=True)
             table = load_patient_table(store, entries, settings.pseudonym_key, where=str(dataset))
-            earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
-            of_subject = _of_subject(labeled, subject, earlier, table.patients if table else {})
-            images = [image.image_sha256 for image in of_subject]
-            erased: dict[str, Any] = connection.execute(
-                text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
-                {"subject": subject, "mark": mark, "images": images, "actor": actor, "reason": reason},
-            ).scalar_one()
-            removed = [*_clean_pages(connection, store, models, erased), *_clean_models(store, erased)]
+            with database.transaction(engine) as connection:
+                earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
+                of_subject = _of_subject(labeled, subject, earlier, table.patients if table else {})
+                images = [image.image_sha256 for image in of_subject]
+                erased: dict[str, Any] = connection.execute(
+                    text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
+                    {"subject": subject, "mark": mark, "images": images, "actor": actor, "reason": reason},
+                ).scalar_one()
+                removed = [*_clean_pages(connection, store, models, erased), *_clean_models(store, erased)]
+                removed += erased["picture_uris"]
+                store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
+                objects = _mark_files(connection, store, erased, labeled, key=key)
             removed += without_patient(store, entries, key, patient=subject, images=set(erased["image_sha256s"]))
-            removed += erased["picture_uris"]
-            store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
-            objects = _mark_files(connection, store, erased, labeled, key=key, with_objects=with_objects)
+            if with_objects:
+                with database.transaction(engine) as connection:
+                    _settle_objects(connection, store, objects, delete=True)
     except DatabaseError as error:
         if error.sqlstate == _NOTHING_STORED:
             raise ErasureError(
@@ -154,13 +162,23 @@ def erased_objects(settings: Settings, *, delete: bool = False) -> ErasedObjects
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     with database.transaction(engine) as connection:
-        kept = {row.object_uri: row.etag for row in connection.execute(text("select * from erasure_object"))}
-        remaining = [uri for uri, etag in _etags(store, kept).items() if etag == kept[uri]]
-        if delete:
-            store.delete(S3Uri.parse(uri) for uri in remaining)
-            remaining = []
-        deleted = list(kept.keys() - set(remaining))
-        connection.execute(text("delete from erasure_object where object_uri = any(:deleted)"), {"deleted": deleted})
+        uris = connection.scalars(text("select object_uri from erasure_object")).all()
+        return _settle_objects(connection, store, uris, delete=delete)
+
+
+def _settle_objects(connection: Connection, store: ObjectStore, uris: Sequence[str], *, delete: bool) -> ErasedObjects:
+    """Return which of the recorded objects at ``uris`` are still in S3, and delete the other addresses from the table.
+
+    With ``delete``, the function first deletes the objects that are still in S3.
+    """
+    recorded = text("select object_uri, etag from erasure_object where object_uri = any(:uris)")
+    kept = {row.object_uri: row.etag for row in connection.execute(recorded, {"uris": list(uris)})}
+    remaining = [uri for uri, etag in _etags(store, kept).items() if etag == kept[uri]]
+    if delete:
+        store.delete(S3Uri.parse(uri) for uri in remaining)
+        remaining = []
+    deleted = list(kept.keys() - set(remaining))
+    connection.execute(text("delete from erasure_object where object_uri = any(:deleted)"), {"deleted": deleted})
     return ErasedObjects(left=tuple(sorted(remaining)), count_gone=len(deleted))
 
 
@@ -212,13 +230,11 @@ def _mark_files(
     labeled: Sequence[LabeledImage],
     *,
     key: bytes,
-    with_objects: bool,
 ) -> list[str]:
-    """Record keyed marks of the person's files, and return the S3 addresses of these files.
+    """Record keyed marks, addresses and ETags of the person's files, and return the S3 addresses.
 
-    ``erased`` is the result of ``erase_subject``. Without ``with_objects``, the addresses and ETags of the files are
-    recorded in ``erasure_object``. An object that was overwritten after it was listed can be another person's file, so
-    it is kept.
+    ``erased`` is the result of ``erase_subject``. An object that was overwritten after it was listed can be another
+    person's file, so its address is left out.
     """
     contents = set(erased["contents"])
     duplicates = [image for image in labeled if {image.image_sha256, image.pixel_sha256} & contents]
@@ -235,9 +251,6 @@ def _mark_files(
     others = {uri for uri, etags in theirs.items() if current.get(uri) not in etags}  # overwritten or gone
     others |= {image.image_uri for image in labeled}  # those of the person are in ``found``
     objects = sorted({*erased["object_uris"], *theirs} - others | found)
-    if with_objects:
-        store.delete(S3Uri.parse(uri) for uri in objects)
-        return objects
     etags = {uri: current[uri] for uri in objects if uri in current}
     connection.execute(
         text("""

@@ -65,12 +65,16 @@ def error_response(request: Request, error: Exception) -> Response:
 
 
 def http_error_response(request: Request, error: HTTPException) -> Response:
-    """Return the response of an HTTP error. For 401, its page links to the login, which leads back to the same URL."""
+    """Return the response of an HTTP error.
+
+    For 401, the page links to the login, which leads back to the same URL, and a program gets the remedy. An invalid
+    token is a 401 too.
+    """
     status, detail = error.status_code, str(error.detail)
     if status == HTTPStatus.FORBIDDEN and detail == _INVALID_TOKEN:
         status = HTTPStatus.UNAUTHORIZED
     if status == HTTPStatus.UNAUTHORIZED and not _is_page(request):
-        detail = "Your session in Airflow has ended. Sign in to Airflow in another tab, then press again."
+        detail = "Your session in Airflow has ended. Sign in to Airflow in another tab, then try again."
     return _response(request, status, detail, headers=dict(error.headers or {}))
 
 

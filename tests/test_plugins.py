@@ -70,7 +70,14 @@ def test_person_without_session_gets_login_link_back(monkeypatch: pytest.MonkeyP
     assert (page.status_code, page.headers["Content-Type"]) == (401, "text/html; charset=utf-8")
     assert f'<a href="/api/v2/auth/login?next={back}">Sign in and return to this page</a>' in page.text
     assert "All models" not in page.text, "it would only lead to another 401"
-    assert client.get("/braintumor/reports/compare").json() == {"detail": "Not authenticated"}
+    assert "Sign in to Airflow in another tab" in client.get("/braintumor/reports/compare").json()["detail"]
+
+
+def test_token_of_an_earlier_secret_leads_to_the_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = failing_app(monkeypatch, HTTPException(403, "Invalid JWT token")).get(
+        "/braintumor/reports/compare", headers=HTML
+    )
+    assert page.status_code == 401 and "Sign in and return to this page" in page.text
 
 
 @pytest.mark.parametrize(
@@ -306,7 +313,7 @@ def test_pages_need_permissions_and_refuse_impossible_values(tmp_path: Path) -> 
     assert {each: status for each, (status, _) in zip(asked, got, strict=True)} == dict(
         zip(asked, expected, strict=True)
     )
-    assert "Allowed: tab waiting, conflict, mine, answered; day" in got[asked.index("/?tab=x")][1]
+    assert "Allowed: tab waiting, conflict, second, mine, answered; day" in got[asked.index("/?tab=x")][1]
     refused = [words for status, words in got if status == 503]
     assert all("No usable connection to Postgres" in words for words in refused)
     assert not [words for words in refused if "127.0.0.1" in words or "secret" in words]

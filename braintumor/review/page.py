@@ -219,7 +219,7 @@ def _chosen(filters: Filters) -> Mapping[str, str]:
         "class": filters.predicted_class.value if filters.predicted_class else "",
         "model": filters.model or "",
         "reason": filters.reason.value if filters.reason else "",
-        "tumor": "" if filters.tumor is None else f"{filters.tumor:g}",
+        "tumor": "" if filters.tumor is None else str(filters.tumor),
     }
 
 

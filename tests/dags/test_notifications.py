@@ -344,3 +344,6 @@ def test_rollback_dag_succeeds_although_a_notifier_fails(
     acts = rows(settings, "select action, actor, reason from promotion_history order by acted_at desc limit 2")
     assert {act[0] for act in acts} == {"rollback", "withdraw"}
     assert {act[1:] for act in acts} == {("dag_test", "calls tumors normal")}
+    ((again,),) = rows(settings, "select model_name from champion")
+    assert runner.run("roll_back", settings, reason="the wrong name", to=again, withdraw=True) == "failed"
+    assert champions(settings) == [again] and len(hook.received) == 2, "it was champion already: nothing was done"

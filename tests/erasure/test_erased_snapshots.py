@@ -12,6 +12,7 @@ from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.dataset.images.patient_table import TABLE, PatientTable, load_patient_table, store_patient_table
 from braintumor.dataset.take_snapshot import snapshot_of
+from braintumor.errors import ObjectStoreUnreachableError
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.slice import write_dataset
@@ -101,3 +102,46 @@ def test_image_of_a_patient_in_the_table_is_erased(
     store_patient_table(store, dataset, named, replaces=False)
     after = snapshot_of(scored)
     assert {sha256(again).hexdigest(), anns}.isdisjoint(image.image_sha256 for image in after.images)
+
+
+def test_erasure_interrupted_at_each_s3_change_is_completed(
+    stack: Stack, scored: Settings, labeled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, store = S3Uri.parse(scored.require("dataset_uri")), ObjectStore.connect(scored)
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    image = min((labeled / "glioma").glob("*.png")).read_bytes()
+    store.write(dataset / "glioma/ann.png", image)
+    key = scored.require("pseudonym_key").encode()
+    store_patient_table(
+        store, dataset, PatientTable(key=key, patients={sha256(image).hexdigest(): ann}), replaces=False
+    )
+    allowed = 0
+
+    def limited(name: str) -> None:
+        real = getattr(ObjectStore, name)
+
+        def change(self: ObjectStore, *args: object, **values: object) -> object:
+            nonlocal allowed
+            if not allowed:
+                raise ObjectStoreUnreachableError("interrupted by the test")
+            allowed -= 1
+            return real(self, *args, **values)
+
+        monkeypatch.setattr(ObjectStore, name, change)
+
+    limited("write")
+    limited("delete")
+    for attempt in range(20):
+        allowed = attempt
+        try:
+            as_eraser(stack, scored, ann)
+        except ObjectStoreUnreachableError:
+            continue
+        break
+    assert 2 < attempt < 19
+    left = {entry.key.rpartition("/")[2] for entry in store.list(S3Uri.parse(scored.require("scans_uri")))}
+    assert left == {"ben.dcm"} and [entry for entry in store.list(dataset) if not entry.key.endswith(TABLE)] == []
+    table = load_patient_table(store, store.list(dataset), key.decode(), where=str(dataset))
+    assert table is None or table.patients == {}
+    assert rows(scored, "select * from erasure_object") == []
+    assert rows(scored, "select scan_id from scan_location") == [(3,)]
