@@ -40,8 +40,10 @@ _PIECE = 16 * 1024
 _HEADERS: dict[bytes, type[Any]] = {b"n+1\0": Nifti1Header, b"n+2\0": Nifti2Header}
 _HEADER_BYTES = 540
 """Bytes of a NIfTI-2 header. A NIfTI-1 header has 348."""
-_LABEL_INTENTS = {1002, 1005}
+_LABEL_INTENTS = {1002, 1003}
 """NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME."""
+_STATISTICAL_INTENTS = range(2, 25)
+"""NIFTI_INTENT_CORREL to NIFTI_INTENT_LOG10PVAL: test statistics, distributions and p-values."""
 _READ_KINDS = "iuf"
 """numpy's kinds of data types for voxels with one real number each, not with colors or complex numbers."""
 _SLACK = 64 * 1024
@@ -106,8 +108,12 @@ def _check_kind(header: Any) -> Rejection | None:
     sides = sides[:count]
     if not 2 <= count <= 7 or min(sides) < 1:  # noqa: PLR2004 - what the format allows
         return Rejection(RejectionReason.CORRUPT, "the header's dimensions are invalid")
-    if int(header["intent_code"]) in _LABEL_INTENTS:
+    intent = int(header["intent_code"])
+    if intent in _LABEL_INTENTS:
         return Rejection(RejectionReason.NOT_MR, "the header's intent states that the voxels are labels")
+    if intent in _STATISTICAL_INTENTS:
+        detail = f"the header's intent, code {intent}, states that the voxels are statistics such as t or p values"
+        return Rejection(RejectionReason.NOT_MR, detail)
     if prod(sides[4:]) > 1:
         detail = "more than four dimensions: vectors or several series, not a volume"
         return Rejection(RejectionReason.UNSUPPORTED_FORMAT, detail)

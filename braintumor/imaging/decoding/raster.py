@@ -11,13 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from braintumor.imaging.decoding.gray_levels import (
-    deep_to_uint8,
-    displayed_range,
-    is_gray,
-    range_to_uint8,
-    without_equal_channels,
-)
+from braintumor.imaging.decoding.gray_levels import deep_to_uint8, is_gray, without_equal_channels
 from braintumor.imaging.decoding.jpeg import find_damage, read_structure, refuse_kind, refuse_scans
 from braintumor.imaging.decoding.png import read_chunks
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
@@ -190,11 +184,9 @@ def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
     half the time for gray, with the same model input and ``pixel_sha256``.
     """
     if image.mode in _DEEP_MODES:
-        return deep_to_uint8(np.asarray(image))
-    if image.mode == "F":
         values = np.asarray(image)
-        finite = values[np.isfinite(values)]
-        return range_to_uint8(values, *(displayed_range(finite) if finite.size else (0.0, 0.0)))
+        transparent = image.info.get("transparency")
+        return deep_to_uint8(values if transparent is None else np.where(values == transparent, 0, values))
     if "transparency" in image.info or "A" in image.getbands():
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
     if image.mode in {"L", "1"}:

@@ -59,7 +59,7 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
     ),
     RejectionReason.TOO_MANY_BYTES: (
         "The file is larger than the limit, as sent or after decompression.",
-        "Send single slices.",
+        "Send single slices, or gzip a NIfTI file.",
     ),
     RejectionReason.TOO_MANY_PIXELS: (
         "The image, or all its frames together, has more pixels than the limit.",
@@ -75,7 +75,7 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
         "Check the export: the image is empty.",
     ),
     RejectionReason.NOT_MR: (
-        "The DICOM object is not of Modality MR, or the NIfTI file contains a mask or a label map.",
+        "The DICOM object is not of Modality MR, or the NIfTI file is a mask, label map or statistical map.",
         "Route only MR series and volumes to this prefix.",
     ),
     RejectionReason.NO_PIXELS: (

@@ -24,11 +24,17 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Limits
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
-_UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE = 1, 8, 32946
-_COMMON = {_UNCOMPRESSED, 2, 3, 4, 5, 6, 7, _DEFLATE, _OLD_DEFLATE, 32771, 32773}
+_UNCOMPRESSED = 1
+_DEFLATED = {8, 32946}
+_COMMON = {_UNCOMPRESSED, 2, 3, 4, 5, 6, 7, *_DEFLATED, 32771, 32773}
 """Compressions that every build of Pillow decodes. A build may lack any other compression."""
 _PREDICTORS = {1, 2}
-"""Predictors that tifffile decodes without ``imagecodecs``: none, and differences of neighbors."""
+"""Predictors of the pages that tifffile decodes: none, and differences of neighbors."""
+_MOST_BYTES_PER_PIXEL = 8
+"""Largest size of a pixel in pages that Pillow decodes: four samples of 16 bits."""
+_LOW_BIT_FIRST = 2
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits in reverse order, for pages whose tag FillOrder says that the low bit comes first."""
 _SMALL_KINDS = {np.dtype(np.bool_), np.dtype(np.uint8)}
 _MISTAKEN_SIGN = {np.dtype(np.uint32), np.dtype(np.int8)}
 """Data types that Pillow reads with the wrong sign, as int32 and uint8."""
@@ -80,10 +86,13 @@ class PageReader:
 
     def read(self, page: Any) -> Samples | Rejection:
         """Return the samples of a page that tifffile described, or a rejection."""
+        stored = self._count_bytes(page)
+        if isinstance(stored, Rejection):
+            return stored
         is_usual = _is_usual(page)
         read = self._by_pillow(page) if is_usual else None
         if read is None and page.photometric in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
-            read = self._by_tifffile(page)
+            read = self._by_tifffile(page, stored)
         if read is None and not is_usual:
             read = self._by_pillow(page) if page.samplesperpixel == 1 else self._in_two_passes(page)
         return read or _unsupported(page)
@@ -98,6 +107,8 @@ class PageReader:
             if page.compression in _COMMON:
                 raise
             return None
+        if self._image.mode == "La":  # gray that is already multiplied by its alpha, so transparency is black
+            return Samples(values=np.ascontiguousarray(np.asarray(self._image)[..., 0]))
         if not self._image.mode.startswith(("I", "F")) and page.dtype != np.int8:
             return Samples(values=image_to_uint8(self._image))
         values = np.asarray(self._image)
@@ -105,34 +116,42 @@ class PageReader:
             values = values.view(page.dtype)
         return Samples(values=values, is_inverted=page.photometric == _WHITE_IS_ZERO)
 
-    def _by_tifffile(self, page: Any) -> Samples | Rejection | None:
+    def _by_tifffile(self, page: Any, stored: int) -> Samples | Rejection | None:
+        """Return the samples of a page with ``stored`` bytes of pixels, or a rejection, or ``None`` for other kinds."""
         if page.dtype is None or page.bitspersample != page.dtype.itemsize * 8:
             return None
-        if page.compression not in {_UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE} or page.predictor not in _PREDICTORS:
+        if page.compression not in {_UNCOMPRESSED, *_DEFLATED} or page.predictor not in _PREDICTORS:
             return None
         if not page.databytecounts or not all(page.databytecounts):  # only Pillow reads pages without these sizes
             return None
-        return self._check_bytes(page) or split_samples(page, page.asarray(maxworkers=1))
-
-    def _check_bytes(self, page: Any) -> Rejection | None:
-        """Return a rejection for a page whose strips or tiles contain too few bytes or far too many, else ``None``."""
-        most, total = self._limits.max_volume_bytes, 0
-        if max(page.nbytes, prod(page.chunks) * page.dtype.itemsize) > most:
-            total = most + 1
-        for at, size in zip(page.dataoffsets, page.databytecounts, strict=False):
-            if total > most:
-                break
-            if page.compression == _UNCOMPRESSED:
-                total += size
-            else:
-                total += len(zlib.decompressobj().decompress(self._data[at : at + size], most - total + 1))
-        if total > most:
-            detail = f"a tiff page of more than {most:,} bytes after decompression"
-            return Rejection(RejectionReason.TOO_MANY_BYTES, detail)
-        if total < page.nbytes:
-            detail = f"{total:,} bytes of pixels in a tiff page, {page.nbytes:,} expected"
+        if max(stored, page.nbytes, prod(page.chunks) * page.dtype.itemsize) > self._limits.max_volume_bytes:
+            return _too_large(self._limits.max_volume_bytes)
+        if stored < page.nbytes:
+            detail = f"{stored:,} bytes of pixels in a tiff page, {page.nbytes:,} expected"
             return Rejection(RejectionReason.TRUNCATED, detail)
-        return None
+        return split_samples(page, page.asarray(maxworkers=1))
+
+    def _count_bytes(self, page: Any) -> int | Rejection:
+        """Return the number of bytes in a page's strips or tiles, inflated if they are deflated, or a rejection.
+
+        Neither Pillow nor tifffile reports a wrong checksum of zlib, so a deflated page is also inflated here.
+        """
+        if page.compression not in _DEFLATED:
+            return sum(page.databytecounts)
+        most, total = max(self._limits.max_volume_bytes, _MOST_BYTES_PER_PIXEL * page.imagewidth * page.imagelength), 0
+        for at, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+            strip, inflater = self._data[at : at + size], zlib.decompressobj()
+            if page.fillorder == _LOW_BIT_FIRST:
+                strip = strip.translate(_REVERSED)
+            try:
+                total += len(inflater.decompress(strip, most - total + 1))
+            except zlib.error:
+                return Rejection(RejectionReason.CORRUPT, "the deflated data of a tiff page is damaged")
+            if total > most:
+                return _too_large(most)
+            if size and not inflater.eof:
+                return Rejection(RejectionReason.CORRUPT, "the deflated data of a tiff page has no end")
+        return total
 
     def _in_two_passes(self, page: Any) -> Samples | None:
         """Return the samples of a color page of 16 bits per sample, or ``None`` if Pillow cannot read them.
@@ -204,6 +223,11 @@ def split_samples(page: Any, values: NDArray[Any]) -> Samples | Rejection:
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * 255
     return Samples(values=np.ascontiguousarray(values), is_inverted=page.photometric == _WHITE_IS_ZERO)
+
+
+def _too_large(most: int) -> Rejection:
+    detail = f"a tiff page of more than {most:,} bytes after decompression"
+    return Rejection(RejectionReason.TOO_MANY_BYTES, detail)
 
 
 def _unsupported(page: Any) -> Rejection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import time
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -170,17 +171,44 @@ class TestMasks:
         "voxels",
         [
             HEAD, HEAD * 255, HEAD.astype(np.float32), HEAD.astype(np.int16) * 1000, HEAD.astype(np.float64) * 0.5,
-            regions(4), regions(45), regions(4).astype(np.float64), regions(64) * 40 + 1000,
+            regions(4), regions(45), regions(4).astype(np.float64), regions(64) * 40 + 1000, regions(5) + 1,
         ],
-        ids=["mask", "mask of 255", "float mask", "mask of 1000", "half", "tissues", "regions", "floats", "atlas"],
+        ids=["mask", "of 255", "float mask", "of 1000", "half", "tissues", "regions", "floats", "atlas", "from 1"],
     )  # fmt: skip
     def test_masks_and_label_maps_are_no_images(self, voxels: NDArray[np.generic]) -> None:
         refusal = rejected(nifti(voxels))
         assert refusal.reason is RejectionReason.NOT_MR and "labels" in refusal.detail
 
-    @pytest.mark.parametrize("intent", [1002, 1005])
+    @pytest.mark.parametrize("intent", [1002, 1003])
     def test_label_intent_is_rejected(self, intent: int) -> None:
-        assert rejected(patched(nifti(VOXELS), (68, "<h", (intent,)))).reason is RejectionReason.NOT_MR
+        refusal = rejected(patched(nifti(VOXELS), (68, "<h", (intent,))))
+        assert refusal.reason is RejectionReason.NOT_MR and "labels" in refusal.detail
+
+    @pytest.mark.parametrize("intent", [2, 3, 5, 22, 24])
+    def test_statistical_intent_is_rejected(self, intent: int) -> None:
+        refusal = rejected(patched(nifti(VOXELS), (68, "<h", (intent,))))
+        assert refusal.reason is RejectionReason.NOT_MR and "statistics" in refusal.detail
+
+    @pytest.mark.parametrize("intent", [0, 1, 25, 1001, 1005])
+    def test_other_intents_are_images(self, intent: int) -> None:
+        assert decoded(patched(nifti(VOXELS), (68, "<h", (intent,)))).frames
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda noisy, head: np.where(head, noisy, 60),
+            lambda noisy, head: np.where(head, noisy, 1),
+            lambda noisy, head: np.where(head, noisy, 3),
+            lambda noisy, head: np.where(head, noisy, 12),
+            lambda noisy, head: 255 - np.where(head, noisy, 0),
+            lambda noisy, head: np.repeat(np.where(head, noisy, 0)[:, :, ::2], 2, axis=2),
+            lambda noisy, head: np.repeat(np.where(head, noisy, 12)[:, :, ::4], 4, axis=2),
+        ],
+        ids=["z-scored", "of 1", "of 3", "of 12", "inverted", "doubled slices", "four slices of 12"],
+    )
+    def test_image_on_a_constant_background_is_an_image(self, change: Any) -> None:
+        noisy = np.clip(VOXELS + np.random.default_rng(3).normal(0, 8, VOXELS.shape), 20, 255)
+        assert decoded(nifti(change(noisy, self.HEAD > 0).astype(np.uint8))).frames
 
     @pytest.mark.parametrize("levels", [256, 64, 16, 8])
     def test_images_of_few_gray_levels_are_still_images(self, levels: int) -> None:

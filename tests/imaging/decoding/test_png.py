@@ -74,6 +74,14 @@ class TestSixteenBits:
             shown = frame(png16(np.dstack([*[TWELVE_BITS + 1000] * channels, alpha])))
             assert shown[:20].max() == 0 and shown[40:].min() > 0
 
+    def test_the_transparent_gray_level_is_black(self) -> None:
+        samples = TWELVE_BITS.copy()
+        samples[:20] = 60_000
+        black = samples.copy()
+        black[:20] = 0
+        transparent = png_chunk(b"tRNS", struct.pack(">H", 60_000))
+        np.testing.assert_array_equal(frame(with_chunk(png_of(samples), transparent)), frame(png_of(black)))
+
     def test_the_transparent_color_is_black(self) -> None:
         samples = np.dstack([TWELVE_BITS] * 3)
         samples[:20] = (4095, 5, 9)

@@ -84,6 +84,14 @@ class TestKinds:
         both[..., 0] += both[..., 0].dtype.type(1000)
         assert frame(tiff(both, **options))[:20].max() == 0
 
+    @pytest.mark.parametrize("compression", [None, "zlib", "lzma"])
+    def test_gray_with_associated_alpha_is_read_as_stored(self, compression: str | None) -> None:
+        alpha = np.full_like(GRAY, 255)
+        alpha[:20] = 100
+        shown = np.minimum(GRAY, alpha)
+        data = tiff(np.dstack([shown, alpha]), extrasamples=["assocalpha"], compression=compression, planarconfig=1)
+        np.testing.assert_array_equal(frame(data), shown)
+
     @pytest.mark.parametrize("name", ["int8", "int16", "float64"])
     def test_white_is_zero_inverts(self, name: str) -> None:
         values = KINDS[name].max() - KINDS[name].astype(float)
@@ -179,6 +187,46 @@ class TestStacks:
             at += 12
         struct.pack_into("<H", data, at + 2, kind)
         assert rejected(bytes(data)).reason is RejectionReason.CORRUPT
+
+
+class TestDamage:
+    @pytest.mark.parametrize("name", ["uint8", "bool", "uint16", "color", "tiles", "float64"])
+    def test_zeros_in_deflated_pixels_are_corrupt(self, name: str) -> None:
+        pixels, options = {
+            "uint8": (GRAY, {}),
+            "bool": (GRAY > 40, {}),
+            "uint16": (TWELVE_BITS, {"predictor": 2}),
+            "color": (np.dstack([GRAY, GRAY // 2, GRAY]), {"photometric": "rgb"}),
+            "tiles": (GRAY, {"tile": (32, 48)}),
+            "float64": (KINDS["float64"], {}),
+        }[name]
+        data = tiff(pixels, compression="zlib", **options)
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            start, end = page.dataoffsets[0], page.dataoffsets[-1] + page.databytecounts[-1]
+        assert decoded(data).frames
+        for at in np.linspace(start, end - 20, 20, dtype=int):
+            damaged = data[:at] + bytes(20) + data[at + 20 :]
+            assert rejected(damaged).reason is RejectionReason.CORRUPT
+
+    def test_deflated_pixels_without_their_checksum_are_corrupt(self) -> None:
+        data = tiff(GRAY, compression="zlib", metadata=None)
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            size = file.pages.first.databytecounts[0]
+        refusal = rejected(with_tag(data, 279, size - 4))
+        assert refusal.reason is RejectionReason.CORRUPT and "no end" in refusal.detail
+
+    @pytest.mark.parametrize("name", ["uint16", "float64"])
+    def test_deflated_bits_in_reverse_order_are_read(self, name: str) -> None:
+        values = TWELVE_BITS if name == "uint16" else KINDS[name]
+        data = bytearray(tiff(values, compression="zlib", extratags=[(65000, "H", 1, 2, True)], metadata=None))
+        struct.pack_into("<H", data, data.index(struct.pack("<HHI", 65000, 3, 1)), 266)
+        with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+            page = file.pages.first
+            (start,), (size,) = page.dataoffsets, page.databytecounts
+        strip = np.frombuffer(data, np.uint8, size, start)
+        data[start : start + size] = np.packbits(np.unpackbits(strip), bitorder="little").tobytes()
+        np.testing.assert_allclose(frame(bytes(data)).astype(int), SHOWN, atol=1)
 
 
 class TestNamed:

@@ -14,6 +14,7 @@ from pydicom import uid
 from pydicom.encaps import generate_fragments, parse_basic_offsets
 
 from braintumor.imaging.decoding.dicom.transfer_syntax import count_frames, syntax_of
+from braintumor.imaging.decoding.dicom.values import items_of
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 _STARTS_OF_CODESTREAM = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
@@ -33,7 +34,7 @@ def correct_frame_count(dataset: Any) -> Rejection | None:
     syntax = syntax_of(dataset)
     if syntax is None or syntax not in uid.AllTransferSyntaxes:
         return None
-    stated, items = count_frames(dataset), len(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+    stated, items = count_frames(dataset), len(items_of(dataset, "PerFrameFunctionalGroupsSequence"))
     actual = _count_encapsulated(dataset, syntax) if syntax.is_encapsulated else _count_native(dataset, stated)
     if not actual or max(actual, items) <= stated:
         return None

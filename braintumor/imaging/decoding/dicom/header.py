@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from unicodedata import normalize
 
-from braintumor.imaging.decoding.dicom.attributes import age_in_years, dicom_attributes
+from braintumor.imaging.decoding.dicom.attributes import age_in_years
 from braintumor.imaging.decoding.dicom.values import code_of, codes_of, items_of, number_of, value_of
 from braintumor.imaging.decoding.dicom_header import ATTRIBUTE_PATTERN, DicomHeader, ScanAttributes
 
@@ -29,12 +29,18 @@ _T1_LONGEST_ECHO, _T1_INVERSIONS = 30.0, (300.0, 1300.0)
 """Longest echo time and range of inversion times of T1 after inversion, in milliseconds."""
 _SPOILED_LONGEST_ECHO = 10.0
 """Longest echo time of a T1-weighted spoiled gradient echo, in milliseconds."""
-_NO_AGENT = frozenset({"NO", "NONE", "NATIVE", "N", "0", "WITHOUT", "WITHOUT CONTRAST"})
+_NO_AGENT = re.compile(
+    r"(NO|NOT|NONE|WITHOUT|W/O)\b.*|N|N/A|NA|NIL|NATIVE|0|-+|UNKNOWN|UNENHANCED|PLAIN"
+    r"|(PRE|NON)([- ]?(CONTRAST|ENHANCED|GADOLINIUM|GD|KM))?"
+)
+"""Values of ``ContrastBolusAgent`` by which operators state that no agent was given. Non-ionic agents do not match."""
 
 
-def read_header(dataset: Any) -> DicomHeader:
-    """Return the identifiers and attributes of a pydicom ``Dataset``. Missing identifiers are empty."""
-    coarse = dicom_attributes(dataset)
+def read_header(dataset: Any, coarse: Mapping[str, str]) -> DicomHeader:
+    """Return the identifiers and attributes of a pydicom ``Dataset``. Missing identifiers are empty.
+
+    ``coarse`` is the result of ``attributes.dicom_attributes``.
+    """
     attributes = ScanAttributes(
         manufacturer=coarse.get("manufacturer"),
         device_model=_device_model(code_of(dataset, "ManufacturerModelName")),
@@ -102,4 +108,4 @@ def _classic_family(dataset: Any, kind: str) -> str:
 
 def _has_contrast_agent(dataset: Any) -> bool:
     agent = code_of(dataset, "ContrastBolusAgent")
-    return (bool(agent) and agent not in _NO_AGENT) or bool(items_of(dataset, "ContrastBolusAgentSequence"))
+    return (bool(agent) and not _NO_AGENT.fullmatch(agent)) or bool(items_of(dataset, "ContrastBolusAgentSequence"))

@@ -48,12 +48,22 @@ class LookupTable:
 
 
 def voi_table(dataset: Any) -> LookupTable | None:
-    """Return the first VOI LUT of an object, or ``None`` if it is missing or unusable.
+    """Return the first VOI LUT of an object, a table of displayed values, or ``None`` if it is missing or unusable."""
+    return _first_table(dataset, "VOILUTSequence")
 
-    A VOI LUT is a table of displayed values. A table with one gray level or with missing entries is unusable. A table
-    without only its last entry is usable, because some writers omit this entry.
+
+def modality_table(dataset: Any) -> LookupTable | None:
+    """Return the Modality LUT of an object, a table of values in the scanner's units, like ``voi_table``."""
+    return _first_table(dataset, "ModalityLUTSequence")
+
+
+def _first_table(dataset: Any, keyword: str) -> LookupTable | None:
+    """Return the first table of a sequence, or ``None`` if it is missing or unusable.
+
+    A table with one value or with missing entries is unusable. A table without only its last entry is usable, because
+    some writers omit this entry.
     """
-    items = items_of(dataset, "VOILUTSequence")
+    items = items_of(dataset, keyword)
     table = _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None
     if table is None or len(table.entries) < table.count - 1 or table.entries.min() == table.entries.max():
         return None
@@ -93,12 +103,14 @@ def _read(item: Any, descriptor: str, data: str, dataset: Any) -> LookupTable | 
 def _entries(value: Any, count: int, dataset: Any) -> NDArray[np.uint16]:
     """Return at most ``count`` entries of a table.
 
-    ``value`` is bytes or numbers. Bytes have one or two per entry, in the byte order of the object.
+    ``value`` is bytes or numbers. Bytes have one or two per entry, in the byte order of the object. A table of one byte
+    per entry has at most one byte of padding.
     """
     if isinstance(value, bytes):
         is_big = getattr(dataset, "original_encoding", (None, True))[1] is False
-        dtype = np.dtype("u1" if len(value) < 2 * count else ">u2" if is_big else "<u2")
-        return np.frombuffer(value[: count * dtype.itemsize], dtype).astype(np.uint16)
+        dtype = np.dtype("u1" if len(value) <= count + count % 2 else ">u2" if is_big else "<u2")
+        used = min(count, len(value) // dtype.itemsize) * dtype.itemsize
+        return np.frombuffer(value[:used], dtype).astype(np.uint16)
     numbers = value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
     try:
         return np.asarray(list(numbers), np.int64).astype(np.uint16)[:count]

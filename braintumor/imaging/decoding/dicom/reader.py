@@ -28,7 +28,7 @@ from braintumor.imaging.decoding.dicom.pixel_spacing import dicom_spacing
 from braintumor.imaging.decoding.dicom.stored_values import decode_jpeg, is_ybr, keep_stored_bits
 from braintumor.imaging.decoding.dicom.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
 from braintumor.imaging.decoding.dicom.values import code_of, codes_of
-from braintumor.imaging.decoding.dicom.windowing import gray_to_uint8, range_without_window
+from braintumor.imaging.decoding.dicom.windowing import gray_to_uint8, range_without_window, states_range
 from braintumor.imaging.decoding.formats import without_empty_preamble
 from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.gray_levels import color_to_uint8, is_gray
@@ -66,14 +66,17 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         dataset = read_partial(io.BytesIO(data), stop_when=_element_counter(), force=True)
     except (EOFError, OSError, struct.error):  # the reader expected more bytes
         return Rejection(RejectionReason.TRUNCATED, "the file ends inside an element of its header")
-    header = read_header(dataset)
+    attributes = dicom_attributes(dataset)
+    header = read_header(dataset, attributes)
     try:
         decoded = _decode(dataset, data, limits)
     except MemoryError:
         raise
     except Exception as exc:
         decoded = decoder_failure("dicom", exc)
-    return replace(decoded, dicom=header)
+    if isinstance(decoded, Rejection):
+        return replace(decoded, dicom=header)
+    return replace(decoded, dicom=header, attributes=attributes)
 
 
 def _decode(dataset: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
@@ -86,12 +89,7 @@ def _decode(dataset: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     frames = refused or select_frames(_frames(dataset, grid, spacings), limits)
     if isinstance(frames, Rejection):
         return frames
-    return Decoded(
-        format="dicom",
-        frames=frames,
-        frame_count=count_frames(dataset) * grid.slices,
-        attributes=dicom_attributes(dataset),
-    )
+    return Decoded(format="dicom", frames=frames, frame_count=count_frames(dataset) * grid.slices)
 
 
 def _element_counter() -> Callable[[Any, str | None, int], bool]:
@@ -199,12 +197,17 @@ def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame
 def _common_range(dataset: Any) -> tuple[float, float] | None:
     """Return the percentile range that all gray frames without a stated window share.
 
-    Return ``None`` if there is no such frame. With a shared range, a frame of noise stays dark.
+    Return ``None`` if there is no such frame. With a shared range, a frame of noise stays dark. Frames with one value
+    do not count, because a frame of only padding would make the others nearly white.
     """
-    gray = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
-    ranges = [
-        ends for index, stored in gray if (ends := range_without_window(stored, dataset, index=index)) is not None
-    ]
+    is_color = dataset.SamplesPerPixel > 1 or dataset.PhotometricInterpretation == "PALETTE COLOR"
+    if is_color or all(states_range(dataset, index) for index in range(count_frames(dataset))):
+        return None  # before the frames are decoded
+    ranges = []
+    for index, (stored, _) in enumerate(_stored(dataset)):
+        ends = range_without_window(stored, dataset, index=index)
+        if ends is not None and stored.min() < stored.max():
+            ranges.append(ends)
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 

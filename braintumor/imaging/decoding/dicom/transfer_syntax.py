@@ -15,10 +15,12 @@ from pydicom.pixels.decoders.base import get_decoder
 from braintumor.imaging.decoding.dicom.codestream import END_OF_CODESTREAM, read_header
 from braintumor.imaging.decoding.dicom.pixel_attributes import conform_to_codestream
 from braintumor.imaging.decoding.dicom.rle import fit_rle
+from braintumor.imaging.decoding.jpeg import find_damage, read_structure, refuse_kind, refuse_scans
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Limits
 
 _COMPONENTS = (1, 3)
+_LOSSY_JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}
 
 
 def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
@@ -78,6 +80,8 @@ def _check_frames(dataset: Any, syntax: uid.UID) -> Rejection | None:
             fitted = fit_rle(frame, dataset)
         else:
             fitted = _fit_codestream(frame, dataset, is_first=not frames)
+            if syntax in _LOSSY_JPEG and isinstance(fitted, bytes):
+                fitted = _find_jpeg_damage(fitted, dataset) or fitted
         if isinstance(fitted, Rejection):
             return fitted
         is_changed = is_changed or fitted is not frame
@@ -143,3 +147,11 @@ def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Re
     if is_first:
         conform_to_codestream(dataset, header)
     return frame[header.start :] if header.start else frame
+
+
+def _find_jpeg_damage(frame: bytes, dataset: Any) -> Rejection | None:
+    """Return a rejection for a damaged JPEG of 8 bits, as for a JPEG file, else ``None``."""
+    structure = read_structure(frame)
+    if refuse_kind(structure) is not None:  # lossless or of 12 bits, which only the decoder can check
+        return None
+    return refuse_scans(structure, dataset.Rows * dataset.Columns) or find_damage(structure)

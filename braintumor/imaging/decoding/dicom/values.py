@@ -5,6 +5,7 @@ A malformed value counts as absent and raises no error, because the pixels may b
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from typing import Any
 
 _LARGEST = 1e12
@@ -78,14 +79,15 @@ def _number(value: Any) -> float | None:
 
 
 def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
-    """Return the item of frame ``index`` in a functional group (PS3.3 C.7.6.16).
+    """Return the first item of the functional group ``name``, a keyword, for frame ``index`` (PS3.3 C.7.6.16).
 
-    If the object has no such item, return ``dataset``. ``name`` is the keyword of the group. A group of the frame
-    counts before a group that all frames share.
+    The group of the frame counts before the group that all frames share. If neither has an item, return ``dataset``.
     """
-    of_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")[index : index + 1]
+    groups = value_of(dataset, "PerFrameFunctionalGroupsSequence")
+    # one item only, because a list of all items for each frame takes quadratic time
+    of_frame = groups[index : index + 1] if isinstance(groups, MutableSequence) else []
     for group in (*of_frame, *items_of(dataset, "SharedFunctionalGroupsSequence")):
-        items = items_of(group, name)
+        items = items_of(group, name) if hasattr(group, "get") else []
         if items:
             return items[0]
     return dataset

@@ -1,7 +1,8 @@
 """Convert stored values to displayed gray levels from 0 to 255.
 
-DICOM applies three steps. The modality LUT (PS3.3 C.11.1) rescales to the scanner's units. The VOI LUT (C.11.2) applies
-a window or a table. The presentation (C.7.6.3.1.2) shows the lowest value of MONOCHROME1 as white.
+DICOM applies three steps. The modality LUT (PS3.3 C.11.1) converts to the scanner's units by a table, or by slope and
+intercept. The VOI LUT (C.11.2) applies a window or a table. The presentation (C.7.6.3.1.2) shows the lowest value of
+MONOCHROME1 as white.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.dicom.lookup_tables import voi_table
+from braintumor.imaging.decoding.dicom.lookup_tables import modality_table, voi_table
 from braintumor.imaging.decoding.dicom.stored_values import is_padding
 from braintumor.imaging.decoding.dicom.values import code_of, functional_group, number_of, numbers_of
 from braintumor.imaging.decoding.gray_levels import displayed_range, scaled, to_uint8
@@ -57,14 +58,22 @@ def _shown(
 
 def range_without_window(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[float, float] | None:
     """Return the percentile range of frame ``index`` after rescaling, or ``None`` if the object states a window."""
-    if voi_table(dataset) is not None or _stated_window(dataset, index) is not None:
+    if states_range(dataset, index):
         return None
     values, padding = _rescaled(stored, dataset, index)
     return displayed_range(values[~padding])
 
 
+def states_range(dataset: Any, index: int) -> bool:
+    """Return whether the object states a table or a usable window for frame ``index``."""
+    return voi_table(dataset) is not None or _stated_window(dataset, index) is not None
+
+
 def _rescaled(stored: NDArray[Any], dataset: Any, index: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the values in the scanner's units, and the mask of padding, both in the shape of ``stored``."""
+    table = modality_table(dataset)
+    if table is not None:
+        return table.look_up(stored).astype(np.float64), is_padding(stored, dataset)
     transformation = functional_group(dataset, "PixelValueTransformationSequence", index)
     slope = number_of(transformation, "RescaleSlope")
     values = stored.astype(np.float64)

@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom import uid
 
 from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.jpeg import read_structure
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.slice import draw
@@ -325,6 +326,26 @@ class TestBombs:
 
 
 class TestLossyJpeg:
+    @pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit])
+    @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+    def test_damage_is_found_as_in_a_jpeg_file(self, syntax: str, share: float) -> None:
+        whole = jpeg(GRAY)
+        at = int(len(whole) * share)
+        damaged = whole[:at] + bytes(100) + whole[at + 100 :]
+        refusal = rejected(damaged)
+        assert refusal.reason is RejectionReason.CORRUPT
+        assert rejected(encapsulated(mr_of(GRAY), syntax, [damaged])) == refusal
+        frames = [whole, damaged]
+        assert rejected(encapsulated(mr_of(GRAY), syntax, frames, NumberOfFrames=2)) == refusal
+
+    def test_too_many_scans_are_refused_without_decoding(self) -> None:
+        whole = jpeg(GRAY, progressive=True)
+        scans = read_structure(whole).scans
+        last = whole[scans[-1].start - 2 : scans[-1].scan_end]
+        data = baseline(whole[: scans[-1].scan_end] + last * 200 + b"\xff\xd9", GRAY)
+        refusal = rejected(data)
+        assert refusal.reason is RejectionReason.CORRUPT and "scans" in refusal.detail
+
     @pytest.mark.parametrize(
         "options", [{}, {"progressive": True}, {"subsampling": "4:2:2"}, {"subsampling": "4:2:0"}], ids=str
     )

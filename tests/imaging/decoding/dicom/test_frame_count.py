@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import numpy as np
 import pydicom
@@ -10,14 +11,16 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.sequence import Sequence
 
 from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.dicom.values import functional_group
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.phantom.volume import as_enhanced_mr, draw_volume
 from braintumor.labels import TumorClass
 from tests.decode_results import frame, rejected
-from tests.dicom_files import RAMP, mr_of, written
+from tests.dicom_files import RAMP, mr_of, with_bytes, written
 
 VOLUME = draw_volume(TumorClass.MENINGIOMA, seed=2, slices=10, size=48)[1:9]
 COUNT = len(VOLUME)
@@ -94,6 +97,33 @@ def test_one_compressed_frame_in_several_fragments_stays_one() -> None:
     dataset.PixelData = encapsulate([only], fragments_per_frame=4)
     dataset["PixelData"].is_undefined_length = True
     np.testing.assert_array_equal(frame(written(dataset)), frame(mr_of(RAMP)))
+
+
+@pytest.mark.parametrize(("vr", "value"), [("LO", b"Jane"), ("US", bytes(8)), ("UN", b"Jane"), ("OB", b"Jane")])
+def test_malformed_functional_groups_do_not_reject_the_file(vr: str, value: bytes) -> None:
+    data = with_bytes(mr_of(RAMP), "PerFrameFunctionalGroupsSequence", value, vr=vr)
+    np.testing.assert_array_equal(frame(data), RAMP)
+
+
+def test_group_of_a_frame_is_read_without_the_other_groups() -> None:
+    """Test the reads, because a list of all groups for each frame takes quadratic time."""
+
+    class Groups(Sequence):
+        passes = 0
+
+        def __iter__(self) -> Iterator[Dataset]:
+            Groups.passes += 1
+            return super().__iter__()
+
+    dataset, window = Dataset(), Dataset()
+    group = Dataset()
+    group.FrameVOILUTSequence = [window]
+    dataset.PerFrameFunctionalGroupsSequence = Groups([Dataset(), group])
+    Groups.passes = 0
+    assert functional_group(dataset, "FrameVOILUTSequence", 0) is dataset
+    assert functional_group(dataset, "FrameVOILUTSequence", 1) is window
+    assert functional_group(dataset, "FrameVOILUTSequence", 2) is dataset
+    assert Groups.passes == 0
 
 
 class TestDisagreement:

@@ -142,7 +142,13 @@ def test_times_and_sequence_give_the_family(tags: dict[str, Any], family: str | 
 
 
 @pytest.mark.parametrize(
-    ("agent", "family"), [("GADOVIST 7ml", "T1 with contrast"), ("None", "T1"), ("", "T1"), (None, "T1")]
+    ("agent", "family"),
+    [
+        *[(agent, "T1 with contrast") for agent in ("GADOVIST 7ml", "Non-ionic", "Novagad", "0.1 mmol/kg", "Nativist")],
+        *[(agent, "T1") for agent in ("None", "", None, "NO", "No contrast", "no gadolinium", "0", "-", "---", "W/O")],
+        *[(agent, "T1") for agent in ("NON CONTRAST", "Non-Contrast", "UNENHANCED", "PRE", "pre contrast", "NIL")],
+        *[(agent, "T1") for agent in ("N/A", "Unknown", "WITHOUT", "without contrast", "WITHOUT GD", "NATIVE")],
+    ],
 )
 def test_contrast_agent_changes_only_t1(agent: str | None, family: str) -> None:
     short = {"ScanningSequence": "SE", "RepetitionTime": 500, "EchoTime": 10}

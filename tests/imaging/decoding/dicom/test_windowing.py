@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.dicom import reader
 from braintumor.imaging.decoding.dicom.windowing import window
 from braintumor.imaging.decoding.gray_levels import deep_to_uint8
 from braintumor.imaging.decoding.rejection import RejectionReason
@@ -114,6 +115,27 @@ class TestValues:
         pixels = frame(mr(RAMP, VOILUTSequence=Sequence([steps]), WindowCenter=5, WindowWidth=5))
         np.testing.assert_array_equal(pixels, np.where(RAMP < 2048, 0, 255))
 
+    @pytest.mark.parametrize("entries", [4096, 4095], ids=["whole", "without its last entry"])
+    @pytest.mark.parametrize("missing_bytes", [0, 1])
+    def test_table_without_its_last_entry_has_two_bytes_each(self, entries: int, missing_bytes: int) -> None:
+        values = np.rint(np.linspace(0, 65_535, 4096) / 256) * 256
+        data = values[:entries].astype("<u2").tobytes()[: 2 * entries - missing_bytes]
+        table = item(LUTDescriptor=[4096, 0, 16])
+        table.add_new("LUTData", "OW", data if entries == 4095 else values.astype("<u2").tobytes())
+        pixels = frame(mr(RAMP, VOILUTSequence=Sequence([table])))
+        np.testing.assert_allclose(pixels, values[RAMP] / 65_535 * 255, atol=1)
+
+    def test_modality_table_is_applied_before_the_window(self) -> None:
+        table = item(LUTDescriptor=[4096, 0, 16], LUTData=np.arange(0, 8192, 2, np.uint16).astype("<u2").tobytes())
+        table["LUTData"].VR = "OW"
+        data = mr(RAMP, ModalityLUTSequence=Sequence([table]), WindowCenter=4096, WindowWidth=4001)
+        np.testing.assert_array_equal(frame(data), frame(mr(RAMP * 2, WindowCenter=4096, WindowWidth=4001)))
+
+    def test_unusable_modality_table_counts_as_absent(self) -> None:
+        table = item(LUTDescriptor=[4096, 0, 16], LUTData=bytes(20))
+        table["LUTData"].VR = "OW"
+        np.testing.assert_array_equal(frame(mr(RAMP, ModalityLUTSequence=Sequence([table]))), frame(mr(RAMP)))
+
     def test_enhanced_object_reads_window_and_rescale_of_groups(self) -> None:
         group = item(
             FrameVOILUTSequence=Sequence([item(WindowCenter=1000, WindowWidth=1001)]),
@@ -125,6 +147,44 @@ class TestValues:
     def test_monochrome1_of_inverted_values_shows_the_same(self) -> None:
         inverted = mr(255 - GRAY, PhotometricInterpretation="MONOCHROME1", WindowCenter=128, WindowWidth=256)
         np.testing.assert_array_equal(frame(inverted), GRAY)
+
+
+class TestFrames:
+    WINDOW: ClassVar[dict[str, int]] = {"WindowCenter": 1000, "WindowWidth": 2001}
+    STACK = np.stack([RAMP, RAMP // 2, RAMP[:, ::-1]])
+
+    @staticmethod
+    def stack_of(frames: NDArray[Any], **tags: Any) -> bytes:
+        return mr(frames[0], **{"NumberOfFrames": len(frames), "PixelData": frames.tobytes(), **tags})
+
+    def test_frame_of_only_padding_leaves_the_range_of_others(self) -> None:
+        frames = self.STACK.astype(np.int16)
+        padded = np.concatenate([frames, np.full_like(frames[:1], -32_768)])
+        expected, result = decode(self.stack_of(frames)), decode(self.stack_of(padded, PixelPaddingValue=-32_768))
+        assert isinstance(expected, Decoded) and isinstance(result, Decoded)
+        assert result.frame_count == 4 and result.pixel_sha256 == expected.pixel_sha256
+
+    @pytest.mark.parametrize(
+        ("case", "decodings"), [("window", 1), ("each", 1), ("table", 1), ("color", 1), ("none", 2)]
+    )
+    def test_frames_are_decoded_twice_only_without_a_range(
+        self, case: str, decodings: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table = item(LUTDescriptor=[4096, 0, 16], LUTData=np.arange(0, 65_536, 16, np.int32).astype("<u2").tobytes())
+        table["LUTData"].VR = "OW"
+        groups = [item(FrameVOILUTSequence=Sequence([item(**self.WINDOW)])) for _ in self.STACK]
+        data = {
+            "window": lambda: self.stack_of(self.STACK, **self.WINDOW),
+            "each": lambda: self.stack_of(self.STACK, PerFrameFunctionalGroupsSequence=Sequence(groups)),
+            "table": lambda: self.stack_of(self.STACK, VOILUTSequence=Sequence([table])),
+            "color": lambda: self.stack_of(np.stack([np.dstack([GRAY, GRAY // 2, GRAY])] * 2)),
+            "none": lambda: self.stack_of(self.STACK),
+        }[case]()
+        calls = []
+        stored = reader._decoded
+        monkeypatch.setattr(reader, "_decoded", lambda dataset: calls.append(dataset) or stored(dataset))
+        assert isinstance(decode(data), Decoded)
+        assert len(calls) == decodings
 
 
 class TestColor:
