@@ -137,7 +137,7 @@ class PageReader:
         Neither Pillow nor tifffile reports a wrong checksum of zlib, so a deflated page is also inflated here.
         """
         if page.compression not in _DEFLATED:
-            return sum(page.databytecounts)
+            return int(sum(page.databytecounts))
         most, total = max(self._limits.max_volume_bytes, _MOST_BYTES_PER_PIXEL * page.imagewidth * page.imagelength), 0
         for at, size in zip(page.dataoffsets, page.databytecounts, strict=False):
             strip, inflater = self._data[at : at + size], zlib.decompressobj()
