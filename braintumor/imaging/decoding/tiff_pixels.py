@@ -134,7 +134,7 @@ class PageReader:
     def _count_bytes(self, page: Any) -> int | Rejection:
         """Return the number of bytes in a page's strips or tiles, inflated if they are deflated, or a rejection.
 
-        Neither Pillow nor tifffile reports a wrong checksum of zlib, so a deflated page is also inflated here.
+        Pillow hides most errors of libtiff, so a deflated page is also inflated here. zlib's checksum shows damage.
         """
         if page.compression not in _DEFLATED:
             return int(sum(page.databytecounts))
