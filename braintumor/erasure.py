@@ -67,14 +67,18 @@ class Erasure:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A patient pseudonym, and the number of scans with this pseudonym."""
+    """A patient pseudonym, the number of scans with this pseudonym, and the number of sites that these scans name.
+
+    Scans of several sites may show several patients, because hospitals can give the same patient number twice.
+    """
 
     pseudonym: str
     count_scan: int
+    count_site: int
 
 
 def find_subject(settings: Settings, patient_number: str) -> Subject:
-    """Return the pseudonym of a patient number (DICOM PatientID), and the number of the patient's scans.
+    """Return the pseudonym of a patient number (DICOM PatientID), and the numbers of its scans and of their sites.
 
     An empty patient number raises ``ErasureError``, and a missing key for pseudonyms raises ``ConfigurationError``.
     """
@@ -82,8 +86,11 @@ def find_subject(settings: Settings, patient_number: str) -> Subject:
     if patient is None:
         raise ErasureError("No patient number was given. Type one, or send it to standard input.")
     with database.transaction(database.connect(settings)) as connection:
-        count = connection.scalar(text("select count(*) from scan where patient_pseudonym = :one"), {"one": patient})
-    return Subject(pseudonym=patient, count_scan=count or 0)
+        scans, sites = connection.execute(
+            text("select count(*), count(distinct site_pseudonym) from scan where patient_pseudonym = :one"),
+            {"one": patient},
+        ).one()
+    return Subject(pseudonym=patient, count_scan=scans, count_site=sites)
 
 
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:

@@ -20,7 +20,7 @@ def subject() -> None:
 @subject.command(epilog="Example: braintumor subject find --json < number.txt")
 @as_json
 def find(is_json: bool) -> None:
-    """Print a patient's pseudonym and number of stored scans.
+    """Print a patient's pseudonym and number of stored scans, and warn about scans of several sites.
 
     The command reads the patient number (DICOM PatientID) from a prompt without an echo, or from standard input. It
     does not store the patient number. Patients of PNG, JPEG and NIfTI files have no pseudonym, so this command cannot
@@ -34,6 +34,12 @@ def find(is_json: bool) -> None:
         print_json(asdict(patient))
     else:
         click.echo(f"{patient.pseudonym}: {patient.count_scan} scans")
+    if patient.count_site > 1:
+        click.echo(
+            f"Warning: the scans come from {patient.count_site} sites, so they may show several patients with the same "
+            "number. An erasure deletes all of them. Compare the scans before you erase.",
+            err=True,
+        )
 
 
 @subject.command(epilog="Example: braintumor subject erase 3f2a9c0d4b5e6f708192a3b4c5d6e7f8 --objects")

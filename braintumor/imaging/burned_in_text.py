@@ -18,11 +18,11 @@ from braintumor.imaging.decoding.gray_levels import is_gray
 _BRIGHT = 110
 """Least gray level of a glyph. Smoothing halves the gray level of white text that is 10 pixels high."""
 _DARK = 56
-"""Highest gray level of dark background. JPEG noise around white text stays below this level."""
+"""Highest gray level of a dark pixel above or below a glyph. JPEG noise around white text is darker."""
 _MOST_LIT = 0.35
 """Largest share of pixels above and below a glyph that may be brighter than ``_DARK``. The dot of an i is brighter."""
 _LEAST_HEIGHT = 5
-"""Least height of a glyph in pixels. With 4, the search finds text in one of 3,029 real images without text."""
+"""Least height of a glyph in pixels. With 4, the search takes anatomy for text in one real image (decision 0025)."""
 _LARGEST_PART = 8
 """A glyph is at most as high as the image's height divided by this number."""
 _WIDEST = 1.6
@@ -30,7 +30,7 @@ _WIDEST = 1.6
 _LEAST_FILL = 0.15
 """Least share of its bounding box that a glyph covers."""
 _LEAST_GLYPHS = 4
-"""Least number of glyphs in a row of text. With 3, the search finds text in 12 of 3,029 real images without text."""
+"""Least number of glyphs in a row of text. With 3, the search takes anatomy for text in 12 images of SARTAJ."""
 _LEAST_LENGTH = 1.8
 """Least length of a row of text divided by its height."""
 _MOST_GLYPHS = 1_000
@@ -42,7 +42,7 @@ _MOST_SIDE = 2_048
 def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
     """Return whether an image, uint8 (H, W) or (H, W, 3), shows a row of text.
 
-    The search takes about 2 ms for 512 x 512 pixels.
+    The search takes about 1 ms for 512 x 512 pixels.
     """
     gray = pixels if is_gray(pixels) else pixels.max(axis=2)
     factor = -(-max(gray.shape) // _MOST_SIDE)

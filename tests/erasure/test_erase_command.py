@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from sqlalchemy import text
 
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.erasure import erased_objects
 from braintumor.errors import ErasureError
 from braintumor.s3 import ObjectStore, S3Uri
@@ -45,6 +47,16 @@ def test_subject_find_prints_pseudonym_without_patient_number(stack: Stack, scor
     assert json.loads(done.stdout)["count_scan"] == 0
     done = invoke(scorer, "subject", "find", answer="")
     assert done.exit_code == 1 and done.stderr.startswith("braintumor: ")
+
+
+def test_subject_find_warns_about_scans_of_several_sites(stack: Stack, scored: Settings) -> None:
+    with database.transaction(database.connect(scored)) as connection:
+        connection.execute(text("update scan set site_pseudonym = md5(scan_id::text) where scan_id < 3"))
+    scorer = as_role(stack, scored, Role.SCORER)
+    done = invoke(scorer, "subject", "find", answer="ANN\n")
+    assert "2 scans" in done.stdout and "from 2 sites" in done.stderr
+    done = invoke(scorer, "subject", "find", "--json", answer="ANN\n")
+    assert json.loads(done.stdout)["count_site"] == 2 and "from 2 sites" in done.stderr
 
 
 def test_erase_with_yes_and_json_prints_json(stack: Stack, scored: Settings) -> None:

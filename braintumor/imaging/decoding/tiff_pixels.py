@@ -134,10 +134,10 @@ class PageReader:
     def _count_bytes(self, page: Any) -> int | Rejection:
         """Return the number of bytes in a page's strips or tiles, inflated if they are deflated, or a rejection.
 
-        Neither Pillow nor tifffile reports a wrong checksum of zlib, so a deflated page is also inflated here.
+        Pillow hides most errors of libtiff, so a deflated page is also inflated here. zlib's checksum shows damage.
         """
         if page.compression not in _DEFLATED:
-            return sum(page.databytecounts)
+            return int(sum(page.databytecounts))
         most, total = max(self._limits.max_volume_bytes, _MOST_BYTES_PER_PIXEL * page.imagewidth * page.imagelength), 0
         for at, size in zip(page.dataoffsets, page.databytecounts, strict=False):
             strip, inflater = self._data[at : at + size], zlib.decompressobj()

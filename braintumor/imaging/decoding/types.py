@@ -41,7 +41,11 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One 2D image of a file, uint8 (H, W), or (H, W, 3) for color. ``index`` counts all frames of the file from 0."""
+    """One 2D image of a file, uint8 (H, W), or (H, W, 3) for color.
+
+    ``index`` counts all frames of the file from 0. In TIFF it also counts thumbnails and masks, so that it may be
+    above ``Decoded.frame_count``. Stored predictions have this index.
+    """
 
     index: int
     pixels: NDArray[np.uint8] = field(repr=False)
@@ -52,7 +56,8 @@ class Decoded:
     """The decoded frames of a file.
 
     ``frames`` are those to score, at least one, in ascending order of index. ``frame_count`` counts all frames of the
-    file. ``dicom`` and ``attributes`` are only for DICOM. ``dicom_attributes`` returns the attributes.
+    file, without thumbnails and masks. ``dicom`` and ``attributes`` are only for DICOM. ``dicom_attributes`` returns
+    the attributes.
     """
 
     format: Format

@@ -80,8 +80,7 @@ class DecoderPool:
     ) -> None:
         self.pid = os.getpid()
         self._seconds, self._memory = seconds, memory
-        usable_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = processes or min(usable_cpus, _MOST_PROCESSES)
+        count = processes or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
         self._closed = threading.Event()
         self._slots = [_Slot(memory=memory, decode=decode, closed=self._closed) for _ in range(count)]
         self._free: LifoQueue[_Slot] = LifoQueue()
@@ -269,8 +268,8 @@ class _Slot:
                 return self._process
             end = self.end()
         raise DecoderPoolError(
-            f"No decoding process can be started: the last of {_STARTS} ended by {end}. "
-            f"Try `{sys.executable} -c 'import {decoder_worker.__name__}'`, and look at the machine's free memory."
+            f"No decoding process can be started. Reason for the last of {_STARTS} attempts: {end}. "
+            f"Try `{sys.executable} -c 'import {decoder_worker.__name__}'`, and look at the machine's load and memory."
         )
 
     def end(self) -> str:

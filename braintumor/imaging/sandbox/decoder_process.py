@@ -8,7 +8,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from socket import socketpair
-from tempfile import TemporaryFile
 
 from braintumor.errors import DecoderPoolError
 from braintumor.imaging.decoding.rejection import RejectionReason
@@ -42,7 +41,7 @@ class DecoderProcess:
     def __init__(self, *, memory: int, decode: str) -> None:
         self._is_ready = False
         self._fault = ""
-        self._file = _shared_file()
+        self._file = os.memfd_create("decoder")
         self._connection, worker_end = socketpair()
         watched, self._lifeline = os.pipe()
         passed = (worker_end.fileno(), watched, self._file)
@@ -68,6 +67,8 @@ class DecoderProcess:
         """Wait until the process has imported its modules, and return whether it runs."""
         if not self._is_ready:
             message = self._received(_START_SECONDS)
+            if message is RejectionReason.DECODER_TIMEOUT:
+                self._fault = f"no answer within {_START_SECONDS:g} s"
             with suppress(ReplyError):
                 self._is_ready = isinstance(message, bytes) and is_ready(message)
         return self._is_ready and self._popen.poll() is None
@@ -113,7 +114,10 @@ class DecoderProcess:
         self._popen.kill()
 
     def end(self) -> str:
-        """Kill the process if it still runs, and return what ended it: an invalid reply, a signal or an exit code."""
+        """Kill the process if it still runs, and return why it ended.
+
+        The reason is a slow start, an invalid reply, a signal or an exit code.
+        """
         self._popen.kill()
         code = self._popen.wait()
         self._close()
@@ -123,13 +127,6 @@ class DecoderProcess:
         self._connection.close()
         os.close(self._lifeline)
         os.close(self._file)
-
-
-def _shared_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("decoder")
-    with TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 def _environment() -> dict[str, str]:

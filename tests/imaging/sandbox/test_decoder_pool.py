@@ -24,6 +24,7 @@ from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.model_input import PreparedFile, decode_file
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.imaging.render import DrawnFrame
+from braintumor.imaging.sandbox import decoder_process
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool, decoders_closed_at_end, default_pool
 from braintumor.labels import TumorClass
 from tests.images import jpeg_of
@@ -225,9 +226,15 @@ def page_faults(process: psutil.Process) -> int:
 
 def test_failed_process_start_is_an_error_not_a_rejection() -> None:
     pool = DecoderPool(processes=1, decode="tests.imaging.nowhere:decode")
-    with pytest.raises(DecoderPoolError, match="ended by exit code 1"):
+    with pytest.raises(DecoderPoolError, match="attempts: exit code 1"):
         pool.read(b"", size=SIZE)
     pool.close()
+
+
+def test_slow_process_start_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_process, "_START_SECONDS", 0.01)
+    with DecoderPool(processes=1) as pool, pytest.raises(DecoderPoolError, match=r"no answer within 0\.01 s"):
+        pool.read(b"", size=SIZE)
 
 
 def test_processes_end_with_a_killed_worker() -> None:

@@ -1,4 +1,7 @@
-"""Read the header of a compressed frame in JPEG, JPEG-LS or JPEG 2000, without decoding it."""
+"""Read the header of a compressed frame in JPEG, JPEG-LS or JPEG 2000, without decoding it.
+
+The codestream is the compressed frame without the boxes of a JP2 file, which only JPEG 2000 has.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class CodestreamHeader:
         precision: bits per sample.
         components: samples per pixel.
         color_space: color space of the decoded samples, ``RGB`` or ``YBR_FULL``. ``None`` if the frame states none.
-        start: position of the codestream in the frame, after the boxes of a JP2 file.
+        start: position of the codestream in the frame.
         end: position after the header. An end marker counts only at this position or later.
     """
 

@@ -128,21 +128,21 @@ def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Re
     """
     header, end = read_header(frame), frame.rfind(END_OF_CODESTREAM)
     if header is None and end >= 0:
-        detail = "the compressed pixel data has no frame header that its transfer syntax allows"
+        detail = "a compressed frame has no header that its transfer syntax allows"
         return Rejection(RejectionReason.CORRUPT, detail)
     if header is None or end < header.end:
-        detail = f"the compressed pixel data has no end marker in {len(frame):,} bytes"
+        detail = f"a compressed frame has no end marker in {len(frame):,} bytes"
         return Rejection(RejectionReason.TRUNCATED, detail)
     if header.columns * header.rows > Limits().max_pixels:
-        return Rejection(RejectionReason.TOO_MANY_PIXELS, "the compressed pixel data states more pixels than any limit")
+        return Rejection(RejectionReason.TOO_MANY_PIXELS, "a compressed frame states more pixels than any limit")
     if (header.columns, header.rows) != (dataset.Columns, dataset.Rows):
         detail = (
-            f"the compressed pixel data is {header.columns} x {header.rows}, "
+            f"a compressed frame is {header.columns} x {header.rows}, "
             f"the header states {dataset.Columns} x {dataset.Rows}"
         )
         return Rejection(RejectionReason.CORRUPT, detail)
     if header.components not in _COMPONENTS:
-        detail = f"the compressed pixel data has {header.components} samples per pixel; 1 and 3 are allowed"
+        detail = f"a compressed frame has {header.components} samples per pixel; 1 and 3 are allowed"
         return Rejection(RejectionReason.CORRUPT, detail)
     if is_first:
         conform_to_codestream(dataset, header)
