@@ -184,10 +184,11 @@ def _passes_champion(candidate: Bools, champion: Bools, rules: GateRules, holds:
     by_class = np.stack([(lost[:, c == _CLASS].sum(1) - gained[:, c == _CLASS].sum(1)) for c in range(4)], axis=1)
     keeps_classes = (by_class / _COUNTS <= rules.maximum_class_recall_loss + 1e-9).all(axis=1)
     margin, significance = rules.noninferiority_margin, rules.significance
-    return keeps_classes & holds(
+    passed: Bools = keeps_classes & holds(
         candidate, champion, CONFIDENCE,
         lambda test: noninferiority_rule(test, margin).passed and mcnemar_rule(test, significance).passed,
     )  # fmt: skip
+    return passed
 
 
 def _holds(candidate: Bools, other: Bools, confidence: float, rule: Test, resamples: int | None = None) -> Bools:

@@ -27,16 +27,24 @@ _FORKS.set_forkserver_preload(["tests.runs", "openvino", "braintumor.imaging.dec
 """Each run is a fork of a process with all imports, because the imports take longer than such a run."""
 
 
+def put_phantoms(settings: Settings, folder: Path, *, count: int, seed: int) -> list[Path]:
+    """Put ``count`` scans into a new folder under the scans prefix, and return their files."""
+    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
+    paths = write_unlabeled(folder / str(seed), count=count, seed=seed)
+    for path in paths:
+        store.write(scans / f"{seed}/{path.name}", path.read_bytes())
+    return paths
+
+
 def put_scans(settings: Settings, folder: Path, *, count: int, seed: int, with_copy: bool = False) -> None:
     """Put ``count`` scans and one file that is not an image into a new folder under the scans prefix.
 
     ``with_copy`` adds a duplicate of the first scan.
     """
+    first, *_ = put_phantoms(settings, folder, count=count, seed=seed)
     store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-    for number, path in enumerate(write_unlabeled(folder, count=count, seed=seed)):
-        store.write(scans / f"{seed}/{path.name}", path.read_bytes())
-        if with_copy and number == 0:
-            store.write(scans / f"{seed}/copy-{path.name}", path.read_bytes())
+    if with_copy:
+        store.write(scans / f"{seed}/copy-{first.name}", first.read_bytes())
     store.write(scans / f"{seed}/words.jpg", b"words")
 
 

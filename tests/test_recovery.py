@@ -12,15 +12,13 @@ from braintumor.config.settings import Settings
 from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.errors import NoChampionError
-from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.registry import model_versions
-from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.predict_files import predict_files
 from braintumor.serving.backend import LoadedModel
 from devstack.stack import Stack
 from tests.documents import blocks, run_block
-from tests.runs import assert_no_partial_scans, expire_leases
+from tests.runs import assert_no_partial_scans, expire_leases, put_phantoms
 from tests.sql import rows
 
 PAGE = (Path(__file__).parent.parent / "docs" / "recovery.md").read_text()
@@ -47,21 +45,15 @@ def restore(settings: Settings, backup: Path) -> None:
         assert rows(settings, query)
 
 
-def put_scans(settings: Settings, folder: Path, *, count: int, seed: int) -> None:
-    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-    for path in write_unlabeled(folder / str(seed), count=count, seed=seed):
-        store.write(scans / f"{seed}-{path.name}", path.read_bytes())
-
-
 def test_run_after_restore_scores_only_new_scans(stack: Stack, settings: Settings, tmp_path: Path) -> None:
-    put_scans(settings, tmp_path, count=3, seed=1)
+    put_phantoms(settings, tmp_path, count=3, seed=1)
     run_scoring_job(settings, run_key="first")
     answered = "select scan_id, frame_index, scored_at, probability_glioma from prediction where scoring_run_id = 1"
     before = rows(settings, answered)
     run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     destroy(stack, settings)
     restore(settings, tmp_path)
-    put_scans(settings, tmp_path, count=2, seed=2)
+    put_phantoms(settings, tmp_path, count=2, seed=2)
     balance = run_scoring_job(settings, run_key="second")
     assert (balance.count_seen, balance.count_scored, balance.count_known) == (5, 2, 3)
     assert rows(settings, answered) == before
@@ -71,10 +63,10 @@ def test_run_after_restore_scores_only_new_scans(stack: Stack, settings: Setting
 def test_run_after_restore_of_old_dump_scores_lost_scans_again(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
-    put_scans(settings, tmp_path, count=2, seed=1)
+    put_phantoms(settings, tmp_path, count=2, seed=1)
     run_scoring_job(settings, run_key="first")
     run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
-    put_scans(settings, tmp_path, count=3, seed=2)
+    put_phantoms(settings, tmp_path, count=3, seed=2)
     run_scoring_job(settings, run_key="lost")
     before, given = rows(settings, PREDICTIONS), {number for (number,) in rows(settings, "select scan_id from scan")}
     destroy(stack, settings)
@@ -89,7 +81,7 @@ def test_run_after_restore_of_old_dump_scores_lost_scans_again(
 
 
 def test_dump_during_a_run_is_completed_by_the_next_run(stack: Stack, settings: Settings, tmp_path: Path) -> None:
-    put_scans(settings, tmp_path, count=4, seed=1)
+    put_phantoms(settings, tmp_path, count=4, seed=1)
     job = ScoringJob.open(settings)
     run, _ = job.begin(run_key="broken off")
     first, *_ = job.plan(run.scoring_run_id, chunk_size=2)
@@ -105,7 +97,7 @@ def test_dump_during_a_run_is_completed_by_the_next_run(stack: Stack, settings: 
 
 def test_registry_and_s3_reproduce_every_prediction(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     dump, rebuild = blocks(section("Rebuilding predictions from S3 and the registry"), "sh")
-    put_scans(settings, tmp_path, count=3, seed=1)
+    put_phantoms(settings, tmp_path, count=3, seed=1)
     run_scoring_job(settings, run_key="first")
     before = rows(settings, PREDICTIONS)
     tables = {name for (name,) in rows(settings, WITHOUT_SCANS)}
@@ -138,7 +130,7 @@ def test_s3_alone_gives_predictions_and_same_snapshot_id(
     seeded: Settings, empty_settings: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     alone = replace(empty_settings, dataset_uri=seeded.dataset_uri)
-    put_scans(alone, tmp_path, count=1, seed=1)
+    put_phantoms(alone, tmp_path, count=1, seed=1)
     with pytest.raises(NoChampionError, match="There is no champion yet"):
         run_scoring_job(alone, run_key="night")
     assert rows(alone, "select count(*) from scan") == [(0,)]

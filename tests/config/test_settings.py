@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
 from braintumor.config.settings import Settings, setting_variables
-from braintumor.config.variables import FORMER_NAMES, Kind, Variable, _warn_of_former_name
+from braintumor.config.variables import FORMER_NAMES, NO_SKIPS, Kind, Variable, _warn_of_former_name
 from braintumor.errors import ConfigurationError
+from tests.conftest import forget_settings
 
 
 def test_settings_round_trip_through_an_environment() -> None:
@@ -100,6 +102,14 @@ def test_former_name_does_not_reach_a_subprocess() -> None:
     assert Settings.from_environment(base).run_report_rules == "left-over.toml"
     made = Settings(run_report_rules=None).to_environment(base)
     assert Settings.from_environment(made) == Settings()
+
+
+def test_tests_forget_the_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BRAINTUMOR_DATABASE_URL", "AIRFLOW_CONN_BRAINTUMOR_DB_SCORER", NO_SKIPS.name, "BRAINTUMOR_DATASET"):
+        monkeypatch.setenv(name, "of the shell")
+    forget_settings()
+    kept = {name for name, value in os.environ.items() if value == "of the shell"}
+    assert kept == {NO_SKIPS.name, "BRAINTUMOR_DATASET"}
 
 
 def test_probability_is_a_number_from_0_to_1_or_unset() -> None:

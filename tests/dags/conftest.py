@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,26 +16,10 @@ from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.postgres import AIRFLOW_DATABASE
 from devstack.stack import Stack
+from tests.evaluation.judging import with_lenient_rules
 from tests.shared_state import restore
 
 PROJECT = Path(__file__).parent.parent.parent
-LENIENT_RULES = """
-version = 1
-minimum_accuracy = 0.2
-minimum_macro_recall = 0.1
-minimum_class_sensitivity = 0.0
-minimum_tumor_sensitivity = 0.1
-maximum_calibration_error = 1.0
-minimum_images_per_class = 1
-noninferiority_margin = 1.0
-significance = 0.0
-maximum_class_recall_loss = 1.0
-reference_margin = 1.0
-yearly_error = 0.05
-candidates_per_year = 52
-same_split_share = 0.5
-"""
-"""Gate rules that a model of a few phantoms can pass."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +84,7 @@ def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Setting
     """Provide labeled phantoms in S3, and gate rules that a model of them can pass."""
     prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(ObjectStore.connect(empty_settings), labeled_files(phantoms), prefix)
-    rules = tmp_path / "gate.toml"
-    rules.write_text(LENIENT_RULES)
-    return replace(empty_settings, gate_rules=str(rules))
+    return with_lenient_rules(empty_settings, tmp_path)
 
 
 def in_airflow(environment: dict[str, str], code: str, **settings: str) -> subprocess.CompletedProcess[str]:

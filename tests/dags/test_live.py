@@ -14,13 +14,13 @@ from sqlalchemy import text
 from braintumor.config.settings import Settings
 from braintumor.dataset.review_labels import rules as label_rules
 from braintumor.db import database
-from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.airflowapi import AirflowClient
 from devstack.stack import Stack
 from tests.live_stack import PATIENCE_S, library, live_stack
+from tests.runs import put_phantoms
 from tests.sql import change, rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
@@ -42,15 +42,9 @@ def live(
         yield stack
 
 
-def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
-    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-    for path in write_unlabeled(folder, count=6, seed=seed):
-        store.write(scans / f"{seed}/{path.name}", path.read_bytes())
-
-
 def test_live_nightly_run_scores_once_and_next_finds_nothing(live: Stack, tmp_path: Path) -> None:
     settings = library(live)
-    put_scans(settings, tmp_path, seed=3)
+    put_phantoms(settings, tmp_path, count=6, seed=3)
     client = live.client()
     for expected_known in (0, 6):
         run_id = client.trigger("nightly_scoring", {"chunk_size": 2})
@@ -95,7 +89,7 @@ def test_unpausing_a_dag_starts_no_past_run(live: Stack) -> None:
 
 def test_enough_new_labels_start_one_retrain(live: Stack, tmp_path: Path) -> None:
     settings, client = library(live), live.client()
-    put_scans(settings, tmp_path, seed=4)
+    put_phantoms(settings, tmp_path, count=6, seed=4)
     run_scoring_job(settings, run_key="run before the labels")
     ((answered,),) = rows(settings, "select count(*) from prediction")
     for dag_id in ("weekly_retrain", "reviewed_labels"):

@@ -14,7 +14,7 @@ from devstack.airflowapi import AirflowClient
 from devstack.errors import AirflowAnswerError
 from devstack.stack import Stack
 from tests.approval import approval_request, decide
-from tests.dags.conftest import LENIENT_RULES
+from tests.evaluation.judging import LENIENT
 from tests.live_stack import PATIENCE_S, library, live_stack
 from tests.sql import rows
 from tests.webhook import WEBHOOK, Webhook, webhook
@@ -47,7 +47,7 @@ def notified(
 ) -> Iterator[Stack]:
     """Start a stack with a failing notifier, a webhook notifier, and a deadline of 3.6 seconds."""
     folder = tmp_path_factory.mktemp("settings")
-    (folder / "gate.toml").write_text(LENIENT_RULES)
+    (folder / "gate.toml").write_text(LENIENT)
     (folder / "notifiers.toml").write_text(_MISSING + WEBHOOK)
     extra = {
         "AIRFLOW_CONN_WEBHOOK": receiver.url,

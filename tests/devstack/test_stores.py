@@ -70,9 +70,10 @@ def test_postgres_starts_despite_lock_with_reused_pid(folder: Path) -> None:
 
 
 def test_two_concurrent_ups_start_one_stack(folder: Path) -> None:
+    stack, other = Stack(folder, airflow=False), Stack(folder, airflow=False)
     try:
         with ThreadPoolExecutor(2) as pool:
-            stack, other = pool.map(lambda _: Stack(folder, airflow=False).up(), range(2))
+            list(pool.map(Stack.up, (stack, other)))
         pids = [service.pid for service in stack.status()]
         assert None not in pids and [service.pid for service in other.status()] == pids
         assert query(other.postgres.url(), "select 1") == query(stack.postgres.url(), "select 1") == [(1,)]
@@ -80,7 +81,8 @@ def test_two_concurrent_ups_start_one_stack(folder: Path) -> None:
             assert [service.pid for service in again.status()] == pids
         assert [service.pid for service in stack.status()] == pids, "leaving another must not stop the first's"
     finally:
-        Stack(folder, airflow=False).down()
+        stack.down()
+        other.down()
 
 
 def test_secrets_are_readable_by_owner_only(stores: Stack) -> None:

@@ -11,14 +11,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from braintumor.config.settings import Settings
-from braintumor.imaging.phantom.slice import write_unlabeled
-from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.approval import approval_request
 from tests.browser import signed_in
-from tests.dags.conftest import LENIENT_RULES
+from tests.evaluation.judging import LENIENT
 from tests.live_stack import PATIENCE_S, library, live_stack
+from tests.runs import put_phantoms
 from tests.sql import rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
@@ -41,20 +40,14 @@ def live(
 ) -> Iterator[Stack]:
     """Start a stack with a champion, new scans, labeled images and lenient gate rules."""
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
-    rules.write_text(LENIENT_RULES)
+    rules.write_text(LENIENT)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small", "BRAINTUMOR_GATE_RULES": str(rules)}
     with live_stack(seeded, tiny_model_folder, airflow_dump, extra, labeled=phantoms) as stack:
-        put_scans(library(stack), stack.state.folder / "night", seed=1)
+        put_phantoms(library(stack), stack.state.folder / "night", count=6, seed=1)
         for dag_id in ("weekly_retrain", "nightly_scoring"):
             stack.client().wait_for_dag(dag_id)
             stack.client().unpause(dag_id)
         yield stack
-
-
-def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
-    for path in write_unlabeled(folder, count=6, seed=seed):
-        uri = S3Uri.parse(settings.require("scans_uri")) / f"{folder.name}/{path.name}"
-        ObjectStore.connect(settings).write(uri, path.read_bytes())
 
 
 @pytest.fixture
@@ -100,7 +93,7 @@ def state_of_triggered_run(live: Stack, page: Page, dag_id: str, section: str = 
 def waiting_run(live: Stack) -> str:
     """Start a retrain after a scoring run, and wait for its approval request."""
     client, settings = live.client(), library(live)
-    put_scans(settings, live.state.folder / "waiting", seed=7)
+    put_phantoms(settings, live.state.folder / "waiting", count=6, seed=7)
     run_scoring_job(settings, run_key="run before the approval")
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "recipes": ["resnet50_small"], "epochs": 2})
     approval_request(client, run_id)

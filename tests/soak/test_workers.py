@@ -20,7 +20,7 @@ from devstack.airflowapi import AirflowClient, TaskState
 from devstack.broker import PROGRAM
 from devstack.stack import Stack
 from devstack.workers import NAME, Worker
-from tests.dags.conftest import LENIENT_RULES
+from tests.evaluation.judging import LENIENT
 from tests.live_stack import PATIENCE_S, library, live_stack
 from tests.runs import assert_each_scan_scored_once, assert_no_partial_scans, put_scans
 from tests.sql import rows
@@ -44,7 +44,7 @@ def cluster(
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"no {PROGRAM}: install Debian's package")
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
-    rules.write_text(LENIENT_RULES)
+    rules.write_text(LENIENT)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small", "BRAINTUMOR_GATE_RULES": str(rules)}
     with live_stack(seeded, tiny_model_folder, airflow_dump, extra, labeled=phantoms, workers=_WORKERS) as stack:
         for dag_id in ("nightly_scoring", "weekly_retrain"):

@@ -62,9 +62,8 @@ def run_metrics(engine: Engine, status: RunStatus) -> Iterator[Metric]:
     # With the zeros, because a collector keeps the last value of a gauge that is not sent.
     rejections = dict.fromkeys(RejectionReason, 0) | status.statistics.rejections
     yield from _by("braintumor.night.rejections", "reason", rejections)
-    yield from _by(
-        "braintumor.night.answers", "class", dict.fromkeys(map(str, TumorClass), 0) | status.statistics.classes
-    )
+    answers = dict.fromkeys(map(str, TumorClass), 0) | status.statistics.classes
+    yield from _by("braintumor.night.answers", "class", answers)
     for drift in status.statistics.drifts:
         for quantity, value in {"class": drift.of_class, "confidence": drift.of_confidence}.items():
             if value is not None:

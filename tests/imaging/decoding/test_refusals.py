@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import io
-import logging
 import random
 import struct
 import subprocess
 import sys
-import threading
-import tracemalloc
 import warnings
-import zlib
 from typing import Any
 
 import numpy as np
@@ -31,7 +27,7 @@ from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 from tests.decode_results import rejected
 from tests.dicom_files import changed, shipped, with_bytes, written
-from tests.images import png_chunk, saved
+from tests.images import saved
 
 GRAY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
 STUDY = b"1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"
@@ -121,18 +117,6 @@ class TestCorrupt:
 
 
 class TestTooMuch:
-    @pytest.mark.parametrize("side", [8_000, 20_000, 60_000])
-    def test_a_png_bomb_of_any_size_is_refused_without_decoding(self, side: int) -> None:
-        header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-        rows = zlib.compress(bytes((side // 8 + 1) * min(side, 8_000)))
-        data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
-        tracemalloc.start()
-        refusal = rejected(data)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert refusal.reason is RejectionReason.TOO_MANY_PIXELS
-        assert peak < 5_000_000
-
     def test_codestream_bomb_in_a_small_object_is_refused(self) -> None:
         data = shipped("JPEG2000-embedded-sequence-delimiter.dcm")  # states 3.8 trillion pixels
         as_mr = pydicom.dcmread(io.BytesIO(data))
@@ -225,25 +209,11 @@ class TestNothingLeaks:
         assert not caplog.records and capfd.readouterr() == ("", "")
         assert "Doe" not in repr(decoded) + str(decoded.dicom) + f"{decoded.frames}"
 
-    def test_threads_restore_warnings_and_loggers(self) -> None:
-        filters, data = list(warnings.filters), shipped("MR_small.dcm")
-        threads = [threading.Thread(target=lambda: [decode(data) for _ in range(40)]) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert list(warnings.filters) == filters
-        assert not logging.getLogger("pydicom").filters
-
     def test_nested_filter_ends_with_an_error(self) -> None:
         filters = list(warnings.filters)
         with pytest.raises(ValueError, match="inside"), WARNING_FILTER, WARNING_FILTER:
             raise ValueError("inside")
         assert list(warnings.filters) == filters
-
-    def test_other_warnings_stay_visible(self) -> None:
-        with WARNING_FILTER, pytest.warns(UserWarning, match="mine"):
-            warnings.warn("mine", UserWarning, stacklevel=1)
 
 
 def test_png_is_decoded_without_pydicom_or_tensorflow() -> None:
