@@ -137,9 +137,8 @@ class Stack:
 
     def _start(self) -> None:
         if self.objects.external:
-            self._progress(
-                f"Uses the S3 server of BRAINTUMOR_S3_ENDPOINT: {endpoint_of(self.objects.external.settings)}"
-            )
+            address = endpoint_of(self.objects.external.settings)
+            self._progress(f"Uses the S3 server of BRAINTUMOR_S3_ENDPOINT: {address}")
         self._progress("Postgres and the object server: starting")
         with ThreadPoolExecutor() as executor:
             objects_ready = executor.submit(_ready, self.objects)
