@@ -81,5 +81,5 @@ audit: setup  ## Check the locked packages for known vulnerabilities in PyPI's d
 	@! grep -q '^Found [0-9]* known vulnerabilit' $(VENV)/audit
 
 clean:  ## Stop the stack and remove everything that make created
-	test ! -x $(BIN)/python || $(BIN)/python -m devstack down
+	@if $(BIN)/python -c 'import devstack.__main__' 2>/dev/null; then $(BIN)/python -m devstack down; fi
 	rm -rf .devstack $(VENV) sbom.json .pytest_cache .mypy_cache .ruff_cache

@@ -33,6 +33,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
+from braintumor.config.redaction import endpoint_of
 from braintumor.config.settings import Settings
 from braintumor.errors import (
     BucketMissingError,
@@ -175,13 +176,13 @@ class ObjectStore:
             raise ConfigurationError(
                 f"The S3 settings are invalid ({type(exc).__name__}). BRAINTUMOR_S3_ENDPOINT must look like "
                 "http://host:port, and BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY are both set or both "
-                f"unset. Received the endpoint {settings.s3_endpoint!r}. Correct these settings."
+                f"unset. Received the endpoint {endpoint_of(settings)!r}. Correct these settings."
             ) from None
         key, secret = settings.s3_access_key, settings.s3_secret_key
         session = boto3.DEFAULT_SESSION  # boto3.client created it
         found = session.get_credentials() if session is not None else None
         credentials = Credentials(key, secret) if key and secret else found
-        return cls(client, endpoint=settings.s3_endpoint or "AWS S3", credentials=credentials)
+        return cls(client, endpoint=endpoint_of(settings), credentials=credentials)
 
     def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:
         """Yield every object under a prefix in key order. Only one page of the listing is in memory.

@@ -57,7 +57,7 @@ def change_champion() -> str:
         PromotionError: the model was champion already, or cannot become champion.
     """
     from braintumor.errors import PromotionError
-    from braintumor.promotion.promote import roll_back
+    from braintumor.promotion.promote import refresh, roll_back
     from braintumor.registry.promotions import PromotionRequest
     from common import settings_for
 
@@ -70,7 +70,6 @@ def change_champion() -> str:
         ),
         to=params["to"],
         with_withdrawal=params["withdraw"],
-        warn=_log.warning,
     )
     if done.replaced is None and not done.is_recorded:
         raise PromotionError(
@@ -81,6 +80,7 @@ def change_champion() -> str:
     notifications.rolled_back(context, done, with_withdrawal=params["withdraw"])
     replaced = done.replaced.model_name if done.replaced else "no model, because an earlier try rolled back"
     _log.info("%s is the champion. It replaced %s.", done.champion.model_name, replaced)
+    refresh(settings, [done.champion, done.replaced], warn=_log.warning)
     return done.champion.model_name
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
+from braintumor.config.variables import RECIPES
 from braintumor.db import database, migrations
 from braintumor.errors import BrainTumorError
 from braintumor.s3 import ObjectStore, S3Uri
@@ -20,7 +21,7 @@ from devstack.errors import StackError
 from devstack.objectserver import external_endpoint
 from devstack.postgres import program
 from devstack.stack import Stack
-from devstack.state import DEFAULT_FOLDER, PROJECT, State
+from devstack.state import DEFAULT_FOLDER, PROJECT, State, loopback_environment
 
 PROJECT_DAGS = ("nightly_scoring", "weekly_retrain", "reviewed_labels")
 
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     options, rest = command_line().parse_known_args(arguments)
     if rest and options.command != "psql":
         command_line().error(f"unknown arguments: {' '.join(rest)}")
+    os.environ.update(loopback_environment())
     try:
         return int(options.run(options, rest))
     except BrainTumorError as exc:
@@ -126,7 +128,7 @@ def _stack(options: argparse.Namespace) -> Stack:
         options.state_dir,
         airflow=options.airflow,
         dags_folder=options.dags_folder,
-        extra_env={"BRAINTUMOR_RECIPES": os.environ.get("BRAINTUMOR_RECIPES", ",".join(SMALL_RECIPES))},
+        extra_env={RECIPES.name: RECIPES.given() or ",".join(SMALL_RECIPES)},
         triggerer=options.command != "demo",
         external_s3=external,
         progress=print,

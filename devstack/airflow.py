@@ -24,7 +24,7 @@ from devstack.errors import AirflowAnswerError, ServiceFailedError
 from devstack.objectserver import Endpoint
 from devstack.postgres import AIRFLOW_DATABASE, Postgres
 from devstack.service import Service
-from devstack.state import PROJECT, State, loopback_environment, write_private
+from devstack.state import PROJECT, State, inherited_environment, write_private
 from devstack.workers import CeleryWorker, Worker
 
 POOLS: Final = {"gpu": (1, "accelerators"), "score": (2, "scoring chunks at a time")}
@@ -135,7 +135,7 @@ class Airflow:
 
     def _migrate(self, postgres: Postgres) -> None:
         log = self.state.log("airflow-migrate")
-        environment = {**loopback_environment(), **self.environment(postgres)}
+        environment = {**inherited_environment(), **self.environment(postgres)}
         with log.open("ab") as out:
             command = [sys.executable, "-m", "airflow", "db", "migrate"]
             done = subprocess.run(command, env=environment, stdout=out, stderr=out, cwd=self.home, check=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from devstack.errors import EnvFileExistsError
+from devstack.errors import EnvFileExistsError, StackError
 from devstack.state import Secrets
 
 
@@ -37,6 +37,7 @@ def write(path: Path) -> None:
 
     Raises:
         EnvFileExistsError: the path exists. Its keys may be the only copy, so the file stays unchanged.
+        StackError: the file cannot be written.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -45,5 +46,7 @@ def write(path: Path) -> None:
             f"{path} exists and was not changed. This command writes a new file only. An installation needs the "
             "passwords and keys that it was made with. To make another one, move the file to a safe place first."
         ) from error
+    except OSError as error:
+        raise StackError(f"{path} cannot be written: {error.strerror}. Name a file in a writable folder.") from error
     with os.fdopen(descriptor, "w") as file:
         file.writelines(f"{name}={value}\n" for name, value in variables(Secrets()).items())

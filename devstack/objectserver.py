@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from braintumor.config.settings import Settings
+from braintumor.s3 import ObjectStore
 from devstack.errors import BinaryMissingError
 from devstack.service import Service
 from devstack.state import DEFAULT_FOLDER, State
@@ -61,12 +63,15 @@ class Endpoint:
             config=Config(s3={"addressing_style": "path"}, proxies={}),
         )
 
-    def create_bucket(self, name: str = BUCKET) -> None:
-        """Create a bucket if it is missing."""
-        client = self.client()
-        if name not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
-            client.create_bucket(Bucket=name)
-        client.close()
+    @property
+    def settings(self) -> Settings:
+        """Return the library's settings for this server."""
+        return Settings(
+            s3_endpoint=self.url,
+            s3_access_key=self.access_key,
+            s3_secret_key=self.secret_key,
+            s3_region=self.region,
+        )
 
 
 class ObjectServer:
@@ -76,18 +81,18 @@ class ObjectServer:
         self.state = state
         self.data = state.folder / "s3"
         self.service = Service(state, "s3")
-        self._external = external
+        self.external = external
 
     @property
     def services(self) -> list[Service]:
         """Return the service of the server, or an empty list for an external server."""
-        return [] if self._external else [self.service]
+        return [] if self.external else [self.service]
 
     @property
     def endpoint(self) -> Endpoint:
         """Return the URL and the credentials of the server."""
         secrets = self.state.secrets
-        return self._external or Endpoint(
+        return self.external or Endpoint(
             url=f"http://127.0.0.1:{self.state.remembered_port('s3')}",
             access_key=secrets.s3_access_key,
             secret_key=secrets.s3_secret_key,
@@ -95,7 +100,7 @@ class ObjectServer:
 
     def start(self) -> None:
         """Start the server. Download its program at first use. Return before it is ready."""
-        if self._external or self.service.process() is not None:
+        if self.external or self.service.process() is not None:
             return
         self.data.mkdir(mode=0o700, exist_ok=True)
         address = f"127.0.0.1:{self.state.port('s3')}"
@@ -106,9 +111,9 @@ class ObjectServer:
 
     def wait(self) -> None:
         """Wait until the server responds, and create the bucket if it is missing."""
-        if self._external is None:
+        if self.external is None:
             self.service.wait(self._answers, timeout_s=30)
-        self.endpoint.create_bucket()
+        ObjectStore.connect(self.endpoint.settings).ensure_bucket(BUCKET)
 
     def stop(self) -> None:
         """Stop the server and keep its objects. Do nothing to an external server."""

@@ -19,7 +19,7 @@ import psutil
 
 from braintumor.config.variables import STACK_MARK
 from devstack.errors import ServiceFailedError
-from devstack.state import State, loopback_environment
+from devstack.state import State, inherited_environment
 
 MARK: Final = STACK_MARK.name
 KEEP_MARK: Final = {"SPT_NOENV": "1"}  # otherwise Airflow's process titles overwrite the environment
@@ -116,7 +116,7 @@ class Service:
     def _spawn(
         self, command: Sequence[str], environment: Mapping[str, str], user: str | None, cwd: Path | None
     ) -> subprocess.Popen[bytes]:
-        complete = {**loopback_environment(), **environment, MARK: self._mark, **KEEP_MARK}
+        complete = {**inherited_environment(), **environment, MARK: self._mark, **KEEP_MARK}
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 command,

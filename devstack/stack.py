@@ -17,6 +17,7 @@ from typing import Final, Self
 
 import psutil
 
+from braintumor.config.redaction import endpoint_of
 from devstack.airflow import Airflow, through_connections
 from devstack.airflowapi import AirflowClient
 from devstack.errors import StackError
@@ -135,6 +136,9 @@ class Stack:
         return [self.postgres.service, self.objects.service, *self.airflow.services]
 
     def _start(self) -> None:
+        if self.objects.external:
+            address = endpoint_of(self.objects.external.settings)
+            self._progress(f"Uses the S3 server of BRAINTUMOR_S3_ENDPOINT: {address}")
         self._progress("Postgres and the object server: starting")
         with ThreadPoolExecutor() as executor:
             objects_ready = executor.submit(_ready, self.objects)

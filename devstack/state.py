@@ -25,6 +25,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from braintumor.config.variables import PREFIX
+
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_FOLDER = PROJECT / ".devstack"
 
@@ -155,9 +157,18 @@ def free_port(exclude: set[int]) -> int:
             return port
 
 
+def inherited_environment() -> dict[str, str]:
+    """Return the part of this process's environment that services inherit. Connections to this machine use no proxy.
+
+    Settings of the library and of Airflow are left out, because a shell may have those of a production system.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "AIRFLOW"))}
+    return {**kept, **loopback_environment()}
+
+
 def loopback_environment() -> dict[str, str]:
-    """Return this process's environment, extended so that connections to this machine use no proxy."""
+    """Return the variables with which connections to this machine use no proxy."""
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     names = [name for name in known.split(",") if name]
     no_proxy = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))
-    return {**os.environ, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
+    return {"NO_PROXY": no_proxy, "no_proxy": no_proxy}

@@ -168,6 +168,33 @@ def test_missing_right_is_named(stack: Stack, settings: Settings, statement: str
     assert set(wrong(results)) == {"Postgres rights"} and f": {missing}. " in wrong(results)["Postgres rights"]
 
 
+def test_views_of_others_need_no_right(stack: Stack, settings: Settings) -> None:
+    change(settings, "create view of_a_department as select 1 as one")
+    assert wrong(check(Installation(settings=as_role(stack, settings, Role.SCORER), role=Role.SCORER))) == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("timezone", "BRAINTUMOR_TIMEZONE must be a name of the tz database"),
+        ("run_report_rules", "run report"),
+        ("gate_rules", "gate"),
+        ("label_rules", "label"),
+        ("quality_rules", "quality"),
+        ("scan_attributes", "BRAINTUMOR_SCAN_ATTRIBUTES must be yes or no"),
+        ("unidentified_in_test", "BRAINTUMOR_UNIDENTIFIED_IN_TEST must be yes or no"),
+        ("reading_threshold", "BRAINTUMOR_READING_THRESHOLD must be a number from 0 to 1"),
+        ("label_exclusions", "The exclusion list"),
+        ("backend", "BRAINTUMOR_BACKEND is"),
+    ],
+)
+def test_setting_with_which_a_run_fails_is_wrong(tmp_path: Path, setting: str, words: str) -> None:
+    made = replace(Settings(), **{setting: str(tmp_path / "no"), "reading_threshold": "2"})
+    results = list(machine.settings(Installation(settings=made)))
+    assert [result.state for result in results] == [State.WRONG] * (1 if setting == "reading_threshold" else 2)
+    assert any(words in result.message for result in results)
+
+
 def test_rights_of_a_role_are_those_of_the_grants_file() -> None:
     assert {("scan_location", "insert"), ("scan_location", "select"), ("scan_scan_id_seq", "usage")} <= granted(
         Role.SCORER

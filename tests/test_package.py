@@ -36,7 +36,9 @@ def run(installed: Path, *command: str, settings: Settings | None = None) -> str
 
 
 def test_package_contains_schema_and_saved_queries(installed: Path, empty_settings: Settings) -> None:
-    assert run(installed, "-m", "braintumor", "migrate", "--plan", settings=empty_settings) == "nothing to apply\n"
+    assert (
+        run(installed, "-m", "braintumor", "migrate", "--plan", settings=empty_settings) == "no migration is pending\n"
+    )
     listed = run(installed, "-m", "braintumor", "query", settings=empty_settings)
     assert all(path.stem in listed for path in (PROJECT / "sql" / "queries").glob("*.sql"))
     claim = run(

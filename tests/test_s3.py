@@ -35,6 +35,15 @@ def test_text_that_is_no_s3_address_is_refused(text: str) -> None:
         S3Uri.parse(text)
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["http://ann:hunter2@", "ann:hunter2@127.0.0.1:9", "http://ann:hunter2@127.0.0.1:9"]
+)
+def test_error_shows_no_password_of_the_endpoint(library: Settings, endpoint: str) -> None:
+    with pytest.raises((ConfigurationError, ObjectStoreUnreachableError)) as caught:
+        list(ObjectStore.connect(replace(library, s3_endpoint=endpoint)).list(S3Uri.parse("s3://braintumor/")))
+    assert "***" in str(caught.value) and "hunter2" not in str(caught.value)
+
+
 def test_prefix_gets_a_final_slash() -> None:
     assert str(S3Uri.parse_prefix("s3://b/scans")) == "s3://b/scans/"
     assert str(S3Uri.parse_prefix("s3://b")) == "s3://b/"

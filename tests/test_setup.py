@@ -111,6 +111,17 @@ def test_old_unconfigured_pip_gets_system_certificates(tmp_path: Path) -> None:
         assert found == written
 
 
+def test_clean_removes_a_partly_installed_environment(tmp_path: Path) -> None:
+    program = tmp_path / "venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    command = ["make", "-C", str(tmp_path), "-f", str(PROJECT / "Makefile"), "VENV=venv", "clean"]
+    done = run(command, MAKEFLAGS="")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def wheel(folder: Path, name: str, *, version: str = "2.0", requires: str | None = None) -> Path:
     """Make an empty package."""
     info = f"{name}-{version}.dist-info"

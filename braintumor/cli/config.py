@@ -24,6 +24,8 @@ def show(is_json: bool, is_markdown: bool) -> None:
     """
     from braintumor.config import reference
 
+    if is_json and is_markdown:
+        raise click.UsageError("--json prints values and --markdown prints the page of docs. Give one of the two.")
     if is_markdown:
         click.echo(reference.page(), nl=False)
         return

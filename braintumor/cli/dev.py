@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from braintumor.cli.show import unwritable
+from braintumor.config.airflow_connections import with_store_of
 from braintumor.config.settings import Settings, setting_variables
 from braintumor.labels import CLASSES
 from braintumor.progress import progress
@@ -25,7 +28,7 @@ def create_bucket() -> None:
     from braintumor.s3 import ObjectStore, S3Uri
     from braintumor.scoring.prefixes import ScanPrefixes
 
-    settings = Settings.from_environment()
+    settings = with_store_of(os.environ, Settings.from_environment())
     store = ObjectStore.connect(settings)
     uris = {name: settings.require(name) for name in setting_variables() if name.endswith("_uri")}
     prefixes = list(ScanPrefixes.parse(uris.pop("scans_uri")))
@@ -45,5 +48,8 @@ def make_phantoms(folder: Path, per_class: int, seed: int) -> None:
     from braintumor.imaging.phantom.slice import write_dataset
 
     with progress("Drawing", per_class * len(CLASSES)) as advance:
-        paths = write_dataset(folder, per_class=per_class, seed=seed, progress=lambda _written: advance(1))
+        try:
+            paths = write_dataset(folder, per_class=per_class, seed=seed, progress=lambda _written: advance(1))
+        except OSError as exc:
+            raise unwritable(folder, exc, option="FOLDER") from exc
     click.echo(f"{len(paths)} images in {folder}")

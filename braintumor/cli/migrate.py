@@ -17,6 +17,9 @@ def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
     """Update the tables and views in the database, and the rights of each role."""
     from braintumor.db import database, migrations, roles
 
+    if is_plan and (is_dictionary or drop_dependents):
+        other = "--dictionary" if is_dictionary else "--drop-dependents"
+        raise click.UsageError(f"--plan applies nothing, so it has no use for {other}. Give one of the two.")
     engine = database.connect(Settings.from_environment())
     if is_dictionary:
         from braintumor.db.data_dictionary import dictionary
@@ -30,7 +33,7 @@ def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
     for migration in applied:
         click.echo(f"{'would apply' if is_plan else 'applied'} {migration.name}")
     if not applied:
-        click.echo("nothing to apply")
+        click.echo("no migration is pending" + ("" if is_plan else "; views and rights are up to date"))
     advice = roles.advice(engine)
     if advice:
         click.echo(advice, err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ import click
 
 from braintumor.cli import model_lifecycle
 from braintumor.cli.model_names import model_argument
-from braintumor.cli.show import as_json, command_key, print_json, print_table
+from braintumor.cli.show import as_json, command_key, print_json, print_table, unwritable
+from braintumor.cli.times import as_time
 from braintumor.config.airflow_connections import settings_of
 from braintumor.config.settings import Settings
 
@@ -85,9 +86,9 @@ def show(name: str, is_json: bool) -> None:
 
 
 @model.command(epilog='Example: braintumor model champion --at "2026-11-23 07:00"')
-@click.option("--at", metavar="TIME", help="ISO 8601, in UTC unless it has an offset. Default: now.")
+@click.option("--at", metavar="TIME", callback=as_time, help="ISO 8601, in UTC unless it has an offset. Default: now.")
 @as_json
-def champion(at: str | None, is_json: bool) -> None:
+def champion(at: datetime | None, is_json: bool) -> None:
     """Show the champion, now or at an earlier time. The exit code is 1 if there was no champion."""
     from braintumor.db import database
     from braintumor.errors import NoChampionError
@@ -95,7 +96,7 @@ def champion(at: str | None, is_json: bool) -> None:
     from braintumor.registry.promotions import champion_at
 
     engine = database.connect(settings_of("trainer"))
-    model = champion_now(engine) if at is None else champion_at(engine, _time(at))
+    model = champion_now(engine) if at is None else champion_at(engine, at)
     if model is None:
         raise NoChampionError(f"There was no champion at {at}. `braintumor model list` shows all models.")
     if is_json:
@@ -197,7 +198,10 @@ def evidence(name: str, intended_use: Path | None, folder: Path | None, is_json:
         for problem in refresh_reports(engine, store, [found]):  # the model's report links to it
             click.echo(problem, err=True)
     else:
-        files = report.write(folder)
+        try:
+            files = report.write(folder)
+        except OSError as exc:
+            raise unwritable(folder, exc, option="--folder") from exc
     if is_json:
         print_json({"files": files, "json_sha256": report.json_sha256})
     else:
@@ -290,17 +294,6 @@ def _evaluate_and_judge(settings: Settings, made: ModelVersion, run_key: str, na
     if not is_passed:
         raise PromotionError(f"The gate refuses {made.model_name}, for the reasons above. {name} is unchanged.")
     click.echo(f'\nNothing was promoted. To promote it: braintumor model promote {made.model_name} --reason "..."')
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as exc:
-        message = (
-            f"{text!r} is not a time. Allowed: 2026-11-23, 2026-11-23T07:00 or 2026-11-23T07:00+01:00. Correct it."
-        )
-        raise click.BadParameter(message, param_hint="--at") from exc
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _print_history(history: ModelHistory) -> None:

@@ -69,7 +69,7 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
     line = f"{model.model_name} is the champion" + (", overridden" if is_override else "") + replaced
     values = {"champion": model.model_name, "is_override": is_override}
     _print(is_json, values, [line, "The next scoring run uses it. This command sends no notification."])
-    _refresh(settings, engine, model, before)
+    _refresh(settings, model, before)
 
 
 @click.command(epilog='Example: braintumor model rollback --withdraw --reason "calls tumors normal since Monday"')
@@ -96,7 +96,6 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
         PromotionRequest(request_key=command_key(), actor=getpass.getuser(), reason=reason),
         to=to_name,
         with_withdrawal=with_withdrawal,
-        warn=partial(click.echo, err=True),
     )
     name = done.champion.model_name
     if done.replaced is None:
@@ -113,6 +112,7 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
         more_values, more_lines = _withdrawn(database.connect(settings), done.replaced)
         values, lines = values | more_values, lines + more_lines
     _print(is_json, values, [*lines, _NO_NOTIFICATION])
+    _refresh(settings, done.champion, done.replaced)
 
 
 @click.command(epilog='Example: braintumor model withdraw 3 --reason "trained on mislabeled images"')
@@ -139,7 +139,7 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
     if model.is_champion:
         lines.append("It was the champion. No scoring run starts until `braintumor model rollback` or `promote`")
     _print(is_json, values, [*lines, _NO_NOTIFICATION] if is_new else lines)
-    _refresh(settings, engine, model)
+    _refresh(settings, model)
 
 
 @click.command(epilog='Example: braintumor model reference 3 --reason "validated at this site in May"')
@@ -200,10 +200,18 @@ def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
 
 
 def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], list[str]]:
-    """Return the effect of a withdrawal on current predictions, as values for JSON and as lines of text."""
+    """Return the effect of a withdrawal on current predictions, as values for JSON and as lines of text.
+
+    If Postgres fails, the effect is missing, because the withdrawal is already committed.
+    """
+    from braintumor.errors import DatabaseError
     from braintumor.registry.promotions import current_predictions
 
-    current = current_predictions(engine, model)
+    try:
+        current = current_predictions(engine, model)
+    except DatabaseError as error:
+        lines = [f"{model.model_name} is withdrawn. Its current predictions could not be counted: {error}"]
+        return {"withdrawn": model.model_name}, lines
     values: dict[str, Any] = {"withdrawn": model.model_name, **asdict(current)}
     lines = [
         f"{model.model_name} is withdrawn: {current.count_frame} current predictions on {current.count_scan} scans "
@@ -226,14 +234,8 @@ def _print(is_json: bool, values: dict[str, Any], lines: list[str]) -> None:
         click.echo("\n".join(lines))
 
 
-def _refresh(settings: Settings, engine: Engine, *models: ModelVersion | None) -> None:
-    """Update the reports of models whose status has changed.
+def _refresh(settings: Settings, *models: ModelVersion | None) -> None:
+    """Rewrite the reports of models whose status has changed. A problem is printed and raises no error."""
+    from braintumor.promotion.promote import refresh
 
-    A problem with S3 is printed and raises no error, because the change of status is already committed.
-    """
-    from braintumor.evaluation.report.publish import refresh_reports
-    from braintumor.s3 import ObjectStore
-
-    store = ObjectStore.connect(settings)
-    for problem in refresh_reports(engine, store, [model for model in models if model is not None]):
-        click.echo(problem, err=True)
+    refresh(settings, models, warn=partial(click.echo, err=True))

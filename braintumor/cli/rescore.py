@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import getpass
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from braintumor.cli.model_names import complete
 from braintumor.cli.show import as_json, command_key, print_json
+from braintumor.cli.times import as_time
 from braintumor.config.airflow_connections import settings_of
-
-_time = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
-
-
-def _in_utc(_context: click.Context, _parameter: click.Parameter, value: datetime | None) -> datetime | None:
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 @click.command(
@@ -35,9 +29,9 @@ def _in_utc(_context: click.Context, _parameter: click.Parameter, value: datetim
 )  # fmt: skip
 @click.option("--reason", required=True, help="Reason, stored with the run.")
 @click.option(
-    "--since", type=_time, callback=_in_utc, help="Only predictions since then (UTC unless it has an offset)."
+    "--since", metavar="TIME", callback=as_time, help="Only predictions since then (UTC unless it has an offset)."
 )
-@click.option("--until", type=_time, callback=_in_utc, help="Only predictions before then.")
+@click.option("--until", metavar="TIME", callback=as_time, help="Only predictions before then.")
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of scans, latest predictions first.")
 @click.option("--run-key", help="Name of the run. The name of an interrupted rescore resumes it.")
 @as_json

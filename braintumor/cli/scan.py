@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import getpass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
 from braintumor.cli.show import as_json, print_json, print_values
+from braintumor.cli.times import as_time
 from braintumor.config.airflow_connections import settings_of
 from braintumor.imaging.decoding.rejection import RejectionReason
 
@@ -42,7 +43,9 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
 
 @scan.command(epilog="Example: braintumor scan requeue --reason processing_failed --since 2026-03-01")
 @click.option("--reason", required=True, type=click.Choice([reason.value for reason in RejectionReason]))
-@click.option("--since", type=click.DateTime(formats=["%Y-%m-%d"]), help="Only scans rejected since that day (UTC).")
+@click.option(
+    "--since", metavar="TIME", callback=as_time, help="Only scans rejected since then (UTC unless it has an offset)."
+)
 @as_json
 def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
     """Reset scans that were rejected with this reason, so that the next scoring run tries these scans again."""
@@ -53,7 +56,7 @@ def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
         database.connect(settings_of("scorer")),
         RejectionReason(reason),
         actor=getpass.getuser(),
-        since=since and since.replace(tzinfo=UTC),
+        since=since,
     )
     if is_json:
         print_json({"count_requeued": count})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ def command_key() -> str:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, with dates in ISO 8601."""
-    click.echo(json.dumps(value, indent=2, default=str))
+    click.echo(json.dumps(value, indent=2, default=_as_json))
+
+
+def _as_json(value: object) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)  # a datetime is a date too
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

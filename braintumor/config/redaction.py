@@ -28,13 +28,18 @@ def masked(variable: Variable, value: str) -> str:
         return MASK
     url = _URL.fullmatch(value)
     if url is None:
-        return MASK if variable.is_secret else value
+        return MASK if variable.is_secret or (variable.kind is Kind.URL and "@" in value) else value
     login, at, rest = url["rest"].rpartition("@")
     place, question, query = rest.partition("?")
     if variable.is_secret and not _ADDRESS.fullmatch(place):
         return MASK
     shown = _login(login, with_user=variable.is_secret) + at + place
     return url["scheme"] + shown + (question + _query(query, hide_all=variable.is_secret) if question else "")
+
+
+def endpoint_of(settings: Settings) -> str:
+    """Return the URL of the S3 server for display, without its password."""
+    return masked(setting_variables()["s3_endpoint"], settings.s3_endpoint) if settings.s3_endpoint else "AWS S3"
 
 
 def _login(login: str, *, with_user: bool) -> str:

@@ -16,11 +16,9 @@ from braintumor.config.airflow_connections import variable_of
 from braintumor.config.redaction import masked
 from braintumor.config.roles import Role
 from braintumor.config.settings import DATABASE_CONNECTION, OF_ROLE, STORE_CONNECTION, setting_variables
-from braintumor.config.variables import FORMER_NAMES, PREFIX, TASK_ROLES, Kind, Variable
+from braintumor.config.variables import FORMER_NAMES, PREFIX, Kind, Variable
 from braintumor.markdown import table
 
-URL_ROLES = (*TASK_ROLES, Role.ERASER.value)
-"""Roles that have their own Postgres URL."""
 POOLS: Mapping[str, str] = {
     "gpu": "limits concurrent trainings; one slot for each accelerator",
     "score": "limits the chunks that are scored concurrently, in a scoring run, a preview or a rescore",
@@ -59,7 +57,7 @@ def sections() -> list[Section]:
         Section(
             title="Postgres, for each role",
             text="A set variable overrides `BRAINTUMOR_DATABASE_URL` for that role.",
-            variables=tuple(_url_of(role) for role in URL_ROLES),
+            variables=tuple(_url_of(role) for role in Role),
         ),
         Section(
             title="The DAGs",
@@ -71,8 +69,9 @@ def sections() -> list[Section]:
             title="Airflow's connections",
             text="Tasks and pages request them from Airflow if the environment has no `BRAINTUMOR_DATABASE_URL` (or "
             "the role's own), or has neither `BRAINTUMOR_S3_ENDPOINT` nor `BRAINTUMOR_S3_ACCESS_KEY`. Airflow reads "
-            "them from its own database, from a secrets backend, or from the variables below.",
-            variables=(*(_connection_of(role) for role in TASK_ROLES), _STORE),
+            "them from its own database, from a secrets backend, or from the variables below. Only commands use those "
+            "of the analyst and the eraser.",
+            variables=(*(_connection_of(role) for role in Role), _STORE),
         ),
         Section(title="The command", text="Read only by the command `braintumor`.", variables=variables.OF_COMMAND),
         Section(title="The demo", text="Read only by `make demo`.", variables=variables.OF_DEMO),
@@ -108,14 +107,14 @@ def page() -> str:
     return "\n".join(parts) + "\n" + table(["pool", "meaning"], [[f"`{name}`", doc] for name, doc in POOLS.items()])
 
 
-def _url_of(role: str) -> Variable:
+def _url_of(role: Role) -> Variable:
     doc = f"Postgres URL of the role {role}"
     return Variable(name=OF_ROLE + role.upper(), kind=Kind.URL, is_secret=True, doc=doc)
 
 
-def _connection_of(role: str) -> Variable:
+def _connection_of(role: Role) -> Variable:
     name = f"{DATABASE_CONNECTION}_{role}"
-    doc = f"`{name}`, of type postgres: the login that is a member of `{Role(role).in_database}`"
+    doc = f"`{name}`, of type postgres: the login that is a member of `{role.in_database}`"
     return Variable(name=variable_of(name), kind=Kind.CONNECTION, is_secret=True, doc=doc)
 
 

@@ -19,6 +19,10 @@ OF_ROLE = "BRAINTUMOR_DATABASE_URL_"
 DATABASE_CONNECTION = "braintumor_db"
 """Name of the Airflow connection to Postgres. The connection of a role has the suffix ``_<role>``."""
 STORE_CONNECTION = "braintumor_s3"
+_OTHER_SOURCES = (
+    ". All commands but `migrate` also read BRAINTUMOR_DATABASE_URL_<ROLE> and the Airflow connection "
+    "braintumor_db_<role>."
+)
 
 
 def _setting(doc: str, default: str | None = None, *, kind: Kind = Kind.TEXT, secret: bool = False) -> str | None:
@@ -174,7 +178,7 @@ class Settings:
         variable = setting_variables()[name]
         raise ConfigurationError(
             f"{variable.name} is not set ({variable.doc}). Set it in the environment"
-            + (", or in the Airflow connection braintumor_db_<role>." if name == "database_url" else ".")
+            + (_OTHER_SOURCES if name == "database_url" else ".")
         )
 
     def is_yes(self, name: str) -> bool:

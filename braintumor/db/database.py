@@ -51,6 +51,9 @@ def connect(settings: Settings, *, statement_seconds: int | None = None) -> Engi
     return engine
 
 
+_NAMES = "BRAINTUMOR_DATABASE_URL, or the role's own variable or Airflow connection,"
+
+
 def _url(setting: str) -> URL:
     try:
         url = make_url(setting)
@@ -58,13 +61,11 @@ def _url(setting: str) -> URL:
         url = None
     if url is None or "@" in (url.host or ""):  # an `@` in the password splits it
         raise ConfigurationError(
-            "BRAINTUMOR_DATABASE_URL is not a URL. It looks like postgresql://user:password@host:5432/database; in the "
+            f"{_NAMES} is not a URL. It looks like postgresql://user:password@host:5432/database; in the "
             "password, write @ as %40, / as %2F and : as %3A."
         )
     if url.get_backend_name() not in {"postgresql", "postgres"}:
-        raise ConfigurationError(
-            f"BRAINTUMOR_DATABASE_URL must be a URL of Postgres. Received a URL of {url.get_backend_name()!r}."
-        )
+        raise ConfigurationError(f"{_NAMES} must be a URL of Postgres. Received a URL of {url.get_backend_name()!r}.")
     return url.set(drivername="postgresql+psycopg2")
 
 
@@ -82,9 +83,9 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except exc.DBAPIError as error:
-        raise _translated(engine, error.orig) from None
+        raise _translated(error.orig) from None
     except psycopg2.Error as error:  # `copy_rows` and `run_script` bypass SQLAlchemy
-        raise _translated(engine, error) from None
+        raise _translated(error) from None
 
 
 def advisory_lock(connection: Connection, name: str, *, is_shared: bool = False) -> None:
@@ -149,28 +150,21 @@ _UNREACHABLE = ("08", "28", "3D", "57P")
 _SERVER = re.compile(
     r"""connection[ ]to[ ]server[ ](?:at|on)[ ].*?[ ]failed:[ ]
     | host(?:[ ]name)?[ ]"[^"]*"
+    | (?<=certificate[ ]for[ ])"[^"]*"
     | \b\d{1,3}(?:\.\d{1,3}){3}\b""",
     re.VERBOSE,
 )
 """Pattern of the parts of libpq's messages that name a server or a client."""
 
 
-def _without_server(engine: Engine, message: str) -> str:
+def _without_server(message: str) -> str:
     """Return a message without the server's address, because pages and task logs show messages to many people."""
-    hidden = _SERVER.sub(lambda match: "" if match[0].startswith("connection") else "the host", message)
-    hosts = [
-        engine.url.host,
-        *engine.url.normalized_query.get("host", ()),
-        *engine.url.normalized_query.get("hostaddr", ()),
-    ]
-    for host in filter(None, hosts):
-        hidden = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "the host", hidden)
-    return hidden
+    return _SERVER.sub(lambda match: "" if match[0].startswith("connection") else "the host", message)
 
 
-def _translated(engine: Engine, error: BaseException | None) -> DatabaseError:
+def _translated(error: BaseException | None) -> DatabaseError:
     first_line = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")  # later lines can quote a row
-    first_line = _without_server(engine, first_line)
+    first_line = _without_server(first_line)
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         if not (error.pgcode or _UNREACHABLE[0]).startswith(_UNREACHABLE):
             return DatabaseUnreachableError(

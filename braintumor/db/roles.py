@@ -31,13 +31,15 @@ def prepare(connection: Connection) -> bool:
 
 def limit_sessions(connection: Connection) -> list[str]:
     """Limit the sessions of analysts and reviewers, and return a message for each login that gets no limits."""
+    notices = connection.connection.notices
+    notices.clear()  # of the scripts before, on the same connection
     run_script(connection, (sql_folder() / "limits.sql").read_text())
-    notices = [str(notice).partition(":") for notice in getattr(connection.connection, "notices", [])]
-    return [message.strip() for level, _, message in notices if level == "WARNING"]
+    found = [str(notice).partition(":") for notice in notices]
+    return [message.strip() for level, _, message in found if level == "WARNING"]
 
 
 def advice(engine: Engine) -> str | None:
-    """Return the steps with which an administrator sets up the roles, or ``None`` if ``migrate`` can set them up."""
+    """Return the steps after which ``migrate`` can set up the roles, or ``None`` if it can set them up now."""
     with transaction(engine) as connection:
         login = connection.scalar(text("select current_user"))
         if _missing(connection):
@@ -46,6 +48,8 @@ def advice(engine: Engine) -> str | None:
             first = f"Have an administrator run {sql_folder() / 'roles.sql'} with psql, then"
         elif _is_owner(connection):
             return None
+        elif _schema_owner(connection) == OWNER:
+            return f"This login does not migrate. Connect as the login that is a member of {OWNER}."
         else:
             first = "Have an administrator run"
     return (
@@ -66,3 +70,9 @@ def _can_create(connection: Connection) -> bool:
 
 def _is_owner(connection: Connection) -> bool:
     return bool(connection.scalar(text("select pg_has_role(current_user, :owner, 'set')"), {"owner": OWNER}))
+
+
+def _schema_owner(connection: Connection) -> str | None:
+    owner = "select nspowner::regrole::text from pg_namespace where nspname = :name"
+    name: str | None = connection.scalar(text(owner), {"name": SCHEMA})
+    return name

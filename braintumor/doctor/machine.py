@@ -13,13 +13,19 @@ from sqlalchemy import text
 
 from braintumor.config.reference import unknown
 from braintumor.config.roles import Role
+from braintumor.config.settings import Settings
+from braintumor.dataset.label_exclusions import read_exclusions
+from braintumor.dataset.quality.rules import QualityRules
+from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.db.database import transaction
 from braintumor.doctor.check_result import CheckResult, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import BrainTumorError
+from braintumor.evaluation.gate.rules import GateRules
 from braintumor.s3 import S3Uri
-from braintumor.scoring.job import require_pseudonym_key
+from braintumor.scoring.job import require_pseudonym_key, require_timezone
 from braintumor.scoring.model_loading import chosen_backend
+from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.serving.backend import BackendName
 
 LARGEST_SKEW = timedelta(seconds=60)
@@ -38,16 +44,36 @@ SET_CLOCK = "Synchronize this machine, or the server, by NTP."
 
 
 def settings(installation: Installation) -> Iterator[CheckResult]:
-    """Check that all settings can be read, and that no variable looks like a setting but is unknown."""
-    for problem in installation.problems:
+    """Check that no setting stops a run, and that no variable looks like a setting but is unknown."""
+    problems = [*installation.problems, *_problems(installation.settings)]
+    for problem in problems:
         yield wrong("settings", problem, do="`braintumor config show` lists what can be set.")
-    chosen_backend(installation.settings)
     strange = unknown(installation.environment)
     for name, nearest in strange.items():
         suggestion = f" Did you mean {nearest}?" if nearest else ""
         yield note("settings", f"{name} is set and nothing reads it.{suggestion}")
-    if not (strange or installation.problems):
+    if not (strange or problems):
         yield ok("settings", "all variables are known")
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    """Yield the message of each setting with which a scoring run, a retrain or a page fails."""
+    for check in (
+        lambda: chosen_backend(settings),
+        lambda: require_timezone(settings),
+        lambda: RunReportRules.load(settings.run_report_rules),
+        lambda: GateRules.load(settings.gate_rules),
+        lambda: LabelRules.load(settings.label_rules),
+        lambda: QualityRules.load(settings.quality_rules),
+        lambda: settings.is_yes("scan_attributes"),
+        lambda: settings.is_yes("unidentified_in_test"),
+        lambda: settings.probability("reading_threshold"),
+        lambda: settings.label_exclusions and read_exclusions(settings.label_exclusions),
+    ):
+        try:
+            check()
+        except BrainTumorError as error:
+            yield str(error)
 
 
 def pseudonym_key(installation: Installation) -> Iterator[CheckResult]:

@@ -12,6 +12,7 @@ from braintumor.db.statements import statement
 
 _GRANT = re.compile(r"grant ([\w, ]+?) on (sequence )?([\w,\s]+?) to ([\w,\s]+)")
 _EXECUTE = re.compile(r"grant execute on function (.+) to ([\w,\s]+)")
+_VIEW = re.compile(r"^create view (\w+)", re.MULTILINE)
 _FUNCTION = re.compile(r"braintumor\.(\w+)\(")
 
 
@@ -35,6 +36,12 @@ def granted_functions(role: Role) -> list[str]:
     return [name for functions in ours for name in _FUNCTION.findall(functions)]
 
 
+def _views() -> list[str]:
+    """Return the names of the views in sql/views. Others may have added more views to the schema."""
+    scripts = (path.read_text() for path in (sql_folder() / "views").glob("*.sql"))
+    return [name for script in scripts for name in _VIEW.findall(script)]
+
+
 def _statements() -> list[str]:
     """Return the statements of sql/grants.sql, without comments and ``$$`` blocks."""
     without_comments = re.sub(r"--.*", "", (sql_folder() / "grants.sql").read_text())
@@ -50,6 +57,7 @@ def lacking(connection: Connection, role: Role) -> list[str]:
         "relations": [pair[0] for pair in pairs],
         "verbs": [pair[1] for pair in pairs],
         "functions": granted_functions(role),
+        "views": _views(),
     }
     missing = connection.scalars(statement("doctor/lacking_rights"), values).all()
     # tables first, because only the first few are shown

@@ -1,8 +1,8 @@
-"""Promote candidates that passed the gate, and roll back. Refresh the reports of the old and the new champion."""
+"""Promote candidates that passed the gate, roll back, and refresh the reports of the old and the new champion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.db.database import transaction
-from braintumor.errors import PromotionError
+from braintumor.errors import ConfigurationError, PromotionError
 from braintumor.evaluation.gate.artifact_checks import require_valid_artifact
 from braintumor.evaluation.report.publish import refresh_reports
 from braintumor.evaluation.store import newest_verdict
@@ -73,8 +73,7 @@ def promote_candidate(
         ),
         gate_verdict_id=gate_verdict_id,
     )
-    for problem in refresh_reports(engine, ObjectStore.connect(settings), [candidate, *former]):
-        warn(problem)
+    refresh(settings, [candidate, *former], warn=warn)
     return is_changed
 
 
@@ -84,20 +83,18 @@ def roll_back(
     *,
     to: str | None,
     with_withdrawal: bool = False,
-    warn: Callable[[str], None] = lambda _: None,
 ) -> Rollback:
-    """Roll back to an earlier champion, and refresh the reports of the old and the new champion.
+    """Roll back to an earlier champion. The caller reports the new champion, and then calls ``refresh``.
 
     ``to`` is the name of the earlier champion. If it is ``None``, the function chooses the previous champion, as
-    ``promotions.rollback`` does. ``with_withdrawal`` also withdraws the replaced champion. ``warn`` receives a message
-    for each report that cannot be refreshed.
+    ``promotions.rollback`` does. ``with_withdrawal`` also withdraws the replaced champion.
 
     Raises:
         PromotionError: ``promotions.rollback`` refuses the rollback. The champion did not change.
         ModelIntegrityError: there is no model named ``to``.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    result = promotions.rollback(
+    return promotions.rollback(
         engine,
         store,
         settings,
@@ -105,10 +102,21 @@ def roll_back(
         to=None if to is None else find_model(engine, to),
         with_withdrawal=with_withdrawal,
     )
-    if result.replaced is not None:
-        for problem in refresh_reports(engine, store, [result.champion, result.replaced]):
-            warn(problem)
-    return result
+
+
+def refresh(settings: Settings, models: Iterable[ModelVersion | None], *, warn: Callable[[str], None]) -> None:
+    """Rewrite the reports of ``models``, whose status has changed. ``None`` is skipped.
+
+    ``warn`` receives a message for each report that cannot be written. The function raises no error of this library,
+    because the change of status is already committed.
+    """
+    try:
+        engine, store = database.connect(settings), ObjectStore.connect(settings)
+        problems = refresh_reports(engine, store, [model for model in models if model is not None])
+    except ConfigurationError as error:
+        problems = [f"The reports still show the earlier status: {error}"]
+    for problem in problems:
+        warn(problem)
 
 
 def passed_verdict(engine: Engine, model: ModelVersion) -> int:

@@ -17,6 +17,7 @@ from braintumor.db.migrations import require_current
 from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.logs import bound
+from braintumor.registry.model_versions import find_champion
 from braintumor.reports.paths import RUN_STATUS, page_link, publish_page, run_page
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.chunks import CHUNK_SIZE, plan_chunks, process_chunks
@@ -61,13 +62,15 @@ class ScoringJob:
         """Check the configuration before any work starts, connect to Postgres and S3, and return the job.
 
         Raises:
-            ConfigurationError: the pseudonym key is missing or too short, or the backend or timezone does not exist.
+            ConfigurationError: the pseudonym key is missing or too short, the backend or timezone does not exist, or
+                `scan_attributes` is neither yes nor no.
             MigrationError: the database schema is older than the code.
             RunReportRulesError: the rule file of the run report is invalid.
         """
         require_pseudonym_key(settings)
         chosen_backend(settings)
-        _require_timezone(settings)
+        require_timezone(settings)
+        settings.is_yes("scan_attributes")
         RunReportRules.load(settings.run_report_rules)  # fails before the run, not after it
         engine = database.connect(settings)
         require_current(engine)
@@ -81,7 +84,8 @@ class ScoringJob:
         Args:
             run_key: identifies the run. A retry with the same key continues the run.
             scans_uri: S3 prefixes, separated by commas. ``None`` means those of the settings.
-            second_model: name of a model that also predicts each frame. ``None`` means that of the settings.
+            second_model: name of a model that also predicts each frame. ``None`` means that of the settings, unless it
+                is the champion now.
 
         Returns:
             The run, and the counts of the listed objects.
@@ -99,13 +103,21 @@ class ScoringJob:
             run_key=run_key,
             scans=scans,
             backend=chosen_backend(self.settings),
-            second=second_model or self.settings.second_model,
+            second=second_model or self._second_of_settings(),
         )
         with bound(scoring_run_id=run.scoring_run_id):
             _log.info("opened with %s, backend %s", run.model.model_name, run.backend)
             discovery = discover(self.engine, self.store, run)
             _log.info("listed: %s", discovery)
         return run, discovery
+
+    def _second_of_settings(self) -> str | None:
+        """Return the second model of the settings, or ``None`` if it is the champion now, after a promotion of it."""
+        name, champion = self.settings.second_model, find_champion(self.engine)
+        if name is None or champion is None or name not in {champion.model_name, str(champion.model_version_id)}:
+            return name
+        _log.warning("%s of BRAINTUMOR_SECOND_MODEL is the champion now, so this run has no second model", name)
+        return None
 
     def plan(self, scoring_run_id: int, *, chunk_size: int = CHUNK_SIZE) -> list[int]:
         """Divide the run's pending scans into chunks of ``chunk_size`` scans, and return the chunk numbers."""
@@ -202,7 +214,8 @@ class ScoringJob:
 _SHORTEST_KEY = 32
 
 
-def _require_timezone(settings: Settings) -> None:
+def require_timezone(settings: Settings) -> None:
+    """Check that the timezone of the settings exists. Raises ``ConfigurationError`` if it does not."""
     name = settings.require("timezone")
     try:
         ZoneInfo(name)

@@ -32,14 +32,21 @@ create view rejection_summary as
 select
     (rejected_at at time zone 'utc')::date as rejected_date,
     reason,
-    count(*) as count_scan
+    count(distinct scan_id) as count_scan
 from rejection
 group by rejected_date, reason;
 comment on view rejection_summary is
     'One row per day (UTC) and reason code. Key: rejected_date, reason. Example: why were files rejected this week?';
 comment on column rejection_summary.rejected_date is 'Day of the rejections (UTC).';
 comment on column rejection_summary.reason is 'Reason code.';
-comment on column rejection_summary.count_scan is 'Rejected scans.';
+comment on column rejection_summary.count_scan is 'Scans rejected on this day for this reason, each counted once.';
+
+-- rejected_scan: one row per scan and run that rejected it. Example: how many different scans were rejected this month?
+create view rejected_scan as
+select scan_id, scoring_run_id, reason, rejected_at from rejection;
+comment on view rejected_scan is
+    'One row per scan and run that rejected it. Key: scan_id, scoring_run_id. Example: how many different scans were '
+    'rejected this month?';
 
 -- model_leaderboard: one row per model version, snapshot and split. Example: which model is best on test?
 create view model_leaderboard as

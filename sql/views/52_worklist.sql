@@ -143,6 +143,11 @@ set search_path = braintumor, pg_temp as $$
             select review_worklist.*
             from review_worklist
             where review_worklist.scan_id = cross_patient_duplicate.scan_id
+              and (of_night is null or (review_worklist.scored_at at time zone 'utc')::date = of_night)
+              and (of_class is null or review_worklist.predicted_class::text = of_class)
+              and (of_model is null or review_worklist.model_name = of_model)
+              and (of_reason is null or of_reason = any(review_worklist.review_reasons))
+              and (of_tumor is null or 1 - review_worklist.probability_normal >= of_tumor)
             order by risk_rank_at_scoring, confidence
             limit page_size
         ) as first_of_scan

@@ -15,6 +15,7 @@ begin
             ('run_status', 'scoring_run_summary', 1),
             ('run_status', 'scoring_run', 2),
             ('rescore_balance', 'rescore_run', 1),
+            ('rejected_scan', 'rejection', 1),
             ('model_leaderboard', 'evaluation', 1),
             ('model_leaderboard', 'model_version', 2),
             ('model_leaderboard', 'training_run', 3),

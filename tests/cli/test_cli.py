@@ -182,7 +182,7 @@ def test_migrate_plans_and_applies(empty_settings: Settings) -> None:
     change(empty_settings, "drop schema braintumor cascade")
     assert "would apply 0001_baseline" in printed(empty_settings, "migrate", "--plan")
     assert "applied 0001_baseline" in run_braintumor(empty_settings, "migrate").stdout
-    assert "nothing to apply" in printed(empty_settings, "migrate")
+    assert "no migration is pending; views and rights are up to date" in printed(empty_settings, "migrate")
 
 
 def test_phantoms_can_be_uploaded_and_snapshotted(empty_settings: Settings, tmp_path: Path) -> None:

@@ -147,6 +147,9 @@ def test_unknown_variable_is_named_with_the_nearest_known_one() -> None:
         "BRAINTUMOR_LIKE_NOTHING": "x",
         "_BRAINTUMOR_COMPLETE": "x",
         "BRAINTUMOR_DATABASE_URL_SCORER": "x",
+        "BRAINTUMOR_DATABASE_URL_ANALYST": "x",
+        "AIRFLOW_CONN_BRAINTUMOR_DB_ANALYST": "x",
+        "AIRFLOW_CONN_BRAINTUMOR_DB_ERASER": "x",
     }
     assert unknown({**given, "BRAINTUMOR_ENGINE": "a former name"}) == {
         "AIRFLOW_CONN_BRAINTUMOR_DB": "AIRFLOW_CONN_BRAINTUMOR_DB_SCORER",

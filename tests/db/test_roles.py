@@ -16,7 +16,7 @@ from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import as_role
-from tests.sql import rows
+from tests.sql import change, rows
 
 VERBS = {"s": "select", "i": "insert", "u": "update", "d": "delete", "t": "truncate"}
 COLUMNS = ("owner", "scorer", "trainer", "promoter", "reviewer", "analyst", "eraser")
@@ -193,10 +193,22 @@ def test_objects_of_the_login_are_handed_to_the_owner_role(
     engine.dispose()
 
 
-def test_a_login_without_the_owner_role_gets_advice(stack: Stack, empty_settings: Settings) -> None:
+def test_advice_grants_the_owner_role_only_before_the_hand_over(stack: Stack, empty_settings: Settings) -> None:
     engine = database.connect(as_role(stack, empty_settings, Role.TRAINER))
+    assert roles.advice(engine) == (
+        "This login does not migrate. Connect as the login that is a member of braintumor_owner."
+    )
+    change(empty_settings, "alter schema braintumor owner to braintumor")
     advice = roles.advice(engine)
     assert advice is not None and 'grant braintumor_owner to "trainer"' in advice
+    engine.dispose()
+
+
+def test_old_notices_of_the_connection_are_not_reported(empty_settings: Settings) -> None:
+    engine = database.connect(empty_settings)
+    with database.transaction(engine) as connection:
+        database.run_script(connection, "do $$ begin raise warning 'of an earlier script'; end $$")
+        assert roles.limit_sessions(connection) == []
     engine.dispose()
 
 

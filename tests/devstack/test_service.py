@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from devstack.errors import ServiceFailedError
 from devstack.service import Service, is_alive
-from devstack.state import State, is_port_free, loopback_environment
+from devstack.state import State, inherited_environment, is_port_free
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
 
@@ -128,8 +129,24 @@ def test_port_is_kept_if_free_and_replaced_if_taken(folder: Path) -> None:
         assert State(folder).port("s3") != port
 
 
+def test_services_inherit_no_setting_of_the_shell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BRAINTUMOR_DATABASE_URL_SCORER", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW_CONN_BRAINTUMOR_DB_SCORER"):
+        monkeypatch.setenv(name, "of production")
+    monkeypatch.setenv("UNRELATED", "kept")
+    service = Service(State(folder), "scheduler")
+    code = "import json, os, time; print(json.dumps(dict(os.environ)), flush=True); time.sleep(300)"
+    service.start([sys.executable, "-c", code], {"BRAINTUMOR_RECIPES": "of the stack"})
+    try:
+        service.wait(lambda: service.log.read_text().endswith("\n"), timeout_s=20)
+    finally:
+        service.stop()
+    found = json.loads(service.log.read_text())
+    assert "of production" not in found.values()
+    assert (found["UNRELATED"], found["BRAINTUMOR_RECIPES"]) == ("kept", "of the stack")
+
+
 def test_loopback_bypasses_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", "example.org")
-    assert loopback_environment()["NO_PROXY"] == "example.org,127.0.0.1,localhost"
-    assert loopback_environment()["no_proxy"] == "example.org,127.0.0.1,localhost"
+    assert inherited_environment()["NO_PROXY"] == "example.org,127.0.0.1,localhost"
+    assert inherited_environment()["no_proxy"] == "example.org,127.0.0.1,localhost"

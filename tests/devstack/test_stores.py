@@ -19,9 +19,12 @@ import psycopg2
 import pytest
 from botocore.exceptions import ClientError
 
+import devstack.__main__
+from braintumor.errors import ObjectStoreUnreachableError
 from devstack import Stack, postgres
 from devstack.errors import BinaryMissingError, ServiceFailedError
-from devstack.objectserver import Endpoint, external_endpoint, rclone
+from devstack.objectserver import Endpoint, ObjectServer, external_endpoint, rclone
+from devstack.state import State
 
 
 def query(url: str, statement: str) -> list[tuple[Any, ...]]:
@@ -171,6 +174,27 @@ def test_external_object_server_is_used(stores: Stack) -> None:
     assert found.url == "http://10.0.0.1:9000"
     assert external_endpoint({}, stores.state) is None
     assert external_endpoint(stores.library_env(), stores.state) is None, "the stack's own, as after `devstack env`"
+
+
+def test_external_object_server_is_printed_at_the_start(stores: Stack, folder: Path) -> None:
+    lines: list[str] = []
+    with Stack(folder, airflow=False, external_s3=stores.objects.endpoint, progress=lines.append):
+        pass
+    assert lines[0] == f"Uses the S3 server of BRAINTUMOR_S3_ENDPOINT: {stores.objects.endpoint.url}"
+
+
+def test_unreachable_external_server_is_named_without_password(folder: Path) -> None:
+    missing = Endpoint(url="http://ann:hunter2@127.0.0.1:9", access_key="key", secret_key="secret")
+    with pytest.raises(ObjectStoreUnreachableError, match=r"http://\*\*\*@127\.0\.0\.1:9"):
+        ObjectServer(State(folder), external=missing).wait()
+
+
+def test_empty_recipes_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    made = Mock()
+    monkeypatch.setattr(devstack.__main__, "Stack", made)
+    monkeypatch.setenv("BRAINTUMOR_RECIPES", "")
+    assert devstack.__main__.main(["--state-dir", str(folder), "down"]) == 0
+    assert made.call_args.kwargs["extra_env"] == {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small"}
 
 
 def test_missing_object_server_raises_with_remedy(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -66,6 +66,19 @@ def test_run_keeps_both_pinned_models(settings: Settings, put: Put) -> None:
     assert rows(settings, "select second_model_version_id from scoring_run order by 1") == [(2,), (2,), (None,)]
 
 
+def test_second_model_of_settings_may_become_the_champion(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    job = ScoringJob.open(replace(settings, second_model="1"))
+    run, _ = job.begin(run_key="night")
+    assert run.second is None and "so this run has no second model" in caplog.text
+    with pytest.raises(ConfigurationError, match="it is the champion"):
+        job.begin(run_key="another night", second_model="1")
+
+
+def test_wrong_scan_attributes_setting_opens_no_run(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match="BRAINTUMOR_SCAN_ATTRIBUTES must be yes or no"):
+        ScoringJob.open(replace(settings, scan_attributes="maybe"))
+
+
 def test_unusable_second_model_opens_no_run(settings: Settings) -> None:
     for name, error, words in [
         ("1", ConfigurationError, "it is the champion"),

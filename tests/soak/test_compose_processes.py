@@ -20,7 +20,7 @@ from devstack.envfile import variables
 from devstack.objectserver import rclone
 from devstack.postgres import Postgres, program
 from devstack.service import Service
-from devstack.state import PROJECT, State, loopback_environment
+from devstack.state import PROJECT, State, inherited_environment
 from tests.compose import check_command, compose_file, variables_of, with_values
 from tests.conftest import state_folder
 from tests.live_stack import PATIENCE_S
@@ -103,7 +103,7 @@ class Containers:
 
     def run(self, name: str, command: list[str], **changed: str) -> subprocess.CompletedProcess[str]:
         """Run a command with the environment of a service until it ends."""
-        environment = {**loopback_environment(), **self.environment(name), **changed}
+        environment = {**inherited_environment(), **self.environment(name), **changed}
         return subprocess.run(
             command, env=environment, cwd=self.state.folder, capture_output=True, text=True, check=False
         )

@@ -68,8 +68,14 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
         (2, 0, "new", "meningioma", "old", "normal"),
         (3, 0, "new", "pituitary", "old", "meningioma"),
     ],
-    "models": [("new", "vgg16", 200, 0.9, 0.7, 0.95, True, False), ("old", "vgg16", 200, 0.8, 0.7, 0.95, False, False)],
-    "run-balances": [(1, "first night", 4, 4, 0, 0, 0, 0), (3, "last night", 7, 6, 0, 1, 0, 0)],
+    "models": [
+        ("s", "new", "vgg16", 200, 0.9, 0.7, 0.95, True, False),
+        ("s", "old", "vgg16", 200, 0.8, 0.7, 0.95, False, False),
+    ],
+    "run-balances": [
+        (1, "first night", 4, 4, 0, 0, 0, 0, 0, 0, 0),
+        (3, "last night", 7, 6, 0, 1, 0, 0, 0, 0, 0),
+    ],
     "reviewers-in-conflict": [(3, 0, "ann", "pituitary"), (3, 0, "bob", "meningioma")],
     "rejections": [("no_pixel_data", 1)],
     "reviewers": [("ann", 5, 20, 4, 1), ("bob", 4, 13, 2, 0)],
@@ -105,6 +111,15 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
     ],
 }
 """Without dates, which depend on the current day."""
+
+
+def test_scan_rejected_in_two_runs_counts_once(world: Settings) -> None:
+    again = "insert into rejection select scan_id, 1, reason, detail, rejected_at - interval '1 day' from rejection"
+    change(world, again)
+    engine = database.connect(world)
+    ((reason, count, _),) = saved_queries.run_query(engine, "rejections").rows
+    engine.dispose()
+    assert (reason, count) == ("no_pixel_data", 1)
 
 
 def test_every_saved_query_has_a_result_here() -> None:

@@ -71,6 +71,8 @@ def test_the_worklist_has_open_frames_by_risk(world: Settings) -> None:
 
 def test_worklist_page_returns_the_first_rows(world: Settings) -> None:
     assert rows(world, "select scan_id, frame_index, risk from worklist_page(5)") == OPEN[:5]
+    hidden = "select scan_id, frame_index from worklist_page(1, of_class => 'normal')"
+    assert rows(world, hidden) == [(9, 2)], "although a glioma of scan 9 comes before it"
     assert rows(world, "select * from worklist_page(50)") == rows(
         world,
         "select * from review_worklist order by risk_rank, risk_rank_at_scoring, confidence, scan_id, frame_index",

@@ -12,7 +12,7 @@ from braintumor.dataset.erased_subjects import writing_images
 from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
-from braintumor.errors import ModelIntegrityError, ObjectMissingError, ObjectStoreError
+from braintumor.errors import BrainTumorError, ObjectMissingError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.report.build import build_model_report
 from braintumor.evaluation.report.cam_overlay import Sample
@@ -73,13 +73,13 @@ def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVe
     """
     problems = []
     for name in dict.fromkeys(model.model_name for model in models):
-        current = find_model(engine, name)
-        with transaction(engine) as connection:
-            is_evaluated = load_evaluation(connection, current, current.snapshot_id, Split.TEST) is not None
         try:
+            current = find_model(engine, name)
+            with transaction(engine) as connection:
+                is_evaluated = load_evaluation(connection, current, current.snapshot_id, Split.TEST) is not None
             if is_evaluated:
                 publish_report(engine, store, current)
-        except (ObjectStoreError, ModelIntegrityError) as error:
+        except BrainTumorError as error:
             problems.append(f"The report of {name} still shows its earlier status: {error}")
     return problems
 

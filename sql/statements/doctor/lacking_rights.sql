@@ -5,7 +5,7 @@ with needed as (
     join pg_class on relname = written.name and relnamespace = to_regnamespace(:schema)
     union all
     select oid, relname::text, relkind, 'select'
-    from pg_class where relkind = 'v' and relnamespace = to_regnamespace(:schema)
+    from pg_class where relkind = 'v' and relname = any(cast(:views as text[])) and relnamespace = to_regnamespace(:schema)
 )
 select verb || ' on ' || name from needed
 where not case relkind when 'S' then has_sequence_privilege(oid, verb) else has_table_privilege(oid, verb) end

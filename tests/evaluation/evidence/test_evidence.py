@@ -152,6 +152,8 @@ def test_command_writes_both_files_with_the_text_of_the_site(world: Settings, tm
     page, document = map(Path, answer["files"])
     assert sha256(document.read_bytes()).hexdigest() == answer["json_sha256"]
     assert "Triage at St. Mary." in page.read_text(encoding="utf-8")
+    done = invoke(world, "model", "evidence", "used", "--folder", str(use / "board"))
+    assert done.exit_code == 2 and "Invalid value for --folder" in done.output and "cannot be written" in done.output
     use.write_bytes(b"\xff\xfe\x00")
     done = invoke(world, "model", "evidence", "used", "--intended-use", str(use))
     assert done.exit_code == 2 and "cannot be read as UTF-8 text" in done.output
