@@ -59,6 +59,10 @@ LONGEST = (
 """Files of `make soak` that take the most time, the longest first."""
 
 
+Put = Callable[[str, bytes], None]
+"""Type of the fixture ``put``."""
+
+
 def forget_settings() -> None:
     """Delete the settings of the developer's shell, so that no command of a test reads or writes on those servers."""
     kept = {NO_SKIPS.name, DEMO_DATASET.name, FORMER_NAMES[DEMO_DATASET.name]}
@@ -330,7 +334,7 @@ def printed(settings: Settings, *arguments: str) -> str:
 
 
 @pytest.fixture
-def put(settings: Settings) -> Callable[[str, bytes], None]:
+def put(settings: Settings) -> Put:
     """Drop an object into the scans prefix."""
     store = ObjectStore.connect(settings)
     prefix = S3Uri.parse(settings.require("scans_uri"))

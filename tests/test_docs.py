@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from braintumor.scoring.job import run_scoring_job
 from braintumor.serving.prediction import ReviewReason
 from braintumor.training.recipe import Recipe, recipe_names
 from devstack.stack import Stack
-from tests.conftest import as_role
+from tests.conftest import Put, as_role
 from tests.documents import blocks
 from tests.models import add_model, promote
 from tests.reviews import add_reviews
@@ -53,7 +52,7 @@ def test_links_inside_the_project_have_targets(path: Path) -> None:
 
 
 def test_every_query_in_docs_returns_rows_for_its_reader(
-    stack: Stack, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
+    stack: Stack, settings: Settings, put: Put, tmp_path: Path
 ) -> None:
     for path in write_unlabeled(tmp_path, count=20, seed=2):
         put(path.name, path.read_bytes())

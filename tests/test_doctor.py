@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ from braintumor.errors import ConfigurationError
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.stack import Stack
-from tests.conftest import as_role, run_braintumor
+from tests.conftest import Put, as_role, run_braintumor
 from tests.faulty_s3 import faulty_s3
 from tests.models import add_model, promote
 from tests.sql import change
@@ -55,9 +55,7 @@ def no_secret(settings: Settings, output: str) -> bool:
 
 
 @pytest.mark.parametrize("role", [None, *TASK_ROLES])
-def test_intact_stack_passes_and_nothing_remains(
-    stack: Stack, settings: Settings, put: Callable[[str, bytes], None], role: str | None
-) -> None:
+def test_intact_stack_passes_and_nothing_remains(stack: Stack, settings: Settings, put: Put, role: str | None) -> None:
     put(f"{SECRET_NAME}.png", b"a scan")
     made = as_role(stack, settings, Role(role)) if role else settings
     store = ObjectStore.connect(settings)
@@ -210,7 +208,7 @@ def test_rights_of_a_role_are_those_of_the_grants_file() -> None:
         assert {("scan", "select"), ("prediction", "select"), ("model_version", "select")} <= granted(role)
 
 
-def test_read_only_credentials_are_wrong(settings: Settings, put: Callable[[str, bytes], None]) -> None:
+def test_read_only_credentials_are_wrong(settings: Settings, put: Put) -> None:
     put(f"{SECRET_NAME}.png", b"a scan")
     with faulty_s3(settings.require("s3_endpoint")) as proxy:
         proxy.is_read_only = True

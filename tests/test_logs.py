@@ -6,7 +6,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,11 +14,9 @@ from braintumor import logs
 from braintumor.config.settings import Settings
 from braintumor.config.variables import LOG_FORMAT
 from braintumor.scoring.job import run_scoring_job
-from tests.conftest import run_braintumor
+from tests.conftest import Put, run_braintumor
 from tests.images import png
 from tests.sql import rows
-
-Put = Callable[[str, bytes], None]
 
 
 def logged(stderr: str) -> list[dict[str, Any]]:

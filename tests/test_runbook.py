@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.run_report import rules
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.status import Alert
+from tests.conftest import Put
 from tests.documents import blocks, run_block
 from tests.images import png
 from tests.runs import add_past_runs
@@ -66,9 +66,7 @@ def test_red_run_and_missing_champion_name_their_sections(settings: Settings, em
         run_scoring_job(empty_settings, run_key="night")
 
 
-def test_full_disk_is_amber_and_names_its_section(
-    settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
-) -> None:
+def test_full_disk_is_amber_and_names_its_section(settings: Settings, put: Put, tmp_path: Path) -> None:
     put("a.png", png())
     packaged = Path(rules.__file__).with_name("run_report.toml").read_text()
     (tmp_path / "rules.toml").write_text(
@@ -85,9 +83,7 @@ def test_full_disk_is_amber_and_names_its_section(
     assert level == "amber" and len(reasons) == 1 and "GiB are free" in reasons[0]
 
 
-def test_vacuum_and_deletion_commands_of_the_page_work(
-    settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
-) -> None:
+def test_vacuum_and_deletion_commands_of_the_page_work(settings: Settings, put: Put, tmp_path: Path) -> None:
     (vacuum,) = blocks(GROWTH, "sh")
     run_block(vacuum, settings, tmp_path)
     statement = "select count(*) from pg_class where reloptions::text like '%autovacuum%scale_factor%'"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,7 +29,7 @@ from braintumor.review.images import frame_png
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from braintumor.signed_get import SignedGet
-from tests.conftest import run_braintumor
+from tests.conftest import Put, run_braintumor
 from tests.images import png
 from tests.models import record_model
 from tests.reviews import add_reviews
@@ -115,7 +114,7 @@ def test_no_role_overwrites_scans_and_only_the_eraser_deletes() -> None:
 
 
 def test_scoring_and_pages_stay_within_their_policies(
-    settings: Settings, put: Callable[[str, bytes], None], requests: Requests, tmp_path: Path
+    settings: Settings, put: Put, requests: Requests, tmp_path: Path
 ) -> None:
     put("a.png", png())
     run_scoring_job(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
@@ -130,7 +129,7 @@ def test_scoring_and_pages_stay_within_their_policies(
 
 @pytest.mark.soak
 def test_training_and_pruning_stay_within_their_policies(
-    settings: Settings, put: Callable[[str, bytes], None], requests: Requests, tmp_path: Path
+    settings: Settings, put: Put, requests: Requests, tmp_path: Path
 ) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     put("a.png", png())
@@ -155,9 +154,7 @@ def test_training_and_pruning_stay_within_their_policies(
 
 
 @pytest.mark.parametrize("role", PREFIXES)
-def test_doctor_of_a_role_stays_within_its_policy(
-    settings: Settings, put: Callable[[str, bytes], None], requests: Requests, role: Role
-) -> None:
+def test_doctor_of_a_role_stays_within_its_policy(settings: Settings, put: Put, requests: Requests, role: Role) -> None:
     put("a.png", png())
     results = [
         result for result in run_checks(Installation(settings=settings, role=role)) if result.check.startswith("S3")

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +17,7 @@ from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
-from tests.conftest import run_braintumor
+from tests.conftest import Put, run_braintumor
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
 
@@ -80,7 +79,7 @@ def test_show_prints_metrics_accesses_verdicts_and_promotions(two: Settings) -> 
     assert shown_json["verdicts"][0]["verdict"]["summary"] == "Passed"
 
 
-def test_rollback_with_withdrawal_counts_affected_predictions(two: Settings, put: Callable[[str, bytes], None]) -> None:
+def test_rollback_with_withdrawal_counts_affected_predictions(two: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     run_scoring_job(two, run_key="night")
     before = champions(two)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
 from braintumor.config.settings import Settings
+from tests.conftest import Put
 from tests.dags.conftest import DagRunner, in_airflow
 from tests.images import png
 
@@ -22,7 +22,7 @@ def lineage_file(file: Path) -> dict[str, str]:
 
 @pytest.mark.soak
 def test_each_task_emits_lineage_without_object_keys(
-    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
+    dag_runner: DagRunner, settings: Settings, put: Put, tmp_path: Path
 ) -> None:
     put("Jane_Doe.png", png())
     put("words.jpg", b"words")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from braintumor.config.settings import Settings
 from braintumor.scoring.run_report.metrics import NAMES
+from tests.conftest import Put
 from tests.dags.conftest import PROJECT, DagRunner
 from tests.images import png
 from tests.webhook import receiver
@@ -53,9 +54,7 @@ def with_metrics(runner: DagRunner, url: str) -> DagRunner:
 
 
 @pytest.mark.soak
-def test_nightly_run_sends_metrics_without_object_keys(
-    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
-) -> None:
+def test_nightly_run_sends_metrics_without_object_keys(dag_runner: DagRunner, settings: Settings, put: Put) -> None:
     put("Jane_Doe.png", png())
     put("words.jpg", b"words")
     with collector() as (url, received):
@@ -69,9 +68,7 @@ def test_nightly_run_sends_metrics_without_object_keys(
 
 
 @pytest.mark.soak
-def test_unreachable_metrics_server_fails_no_run(
-    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
-) -> None:
+def test_unreachable_metrics_server_fails_no_run(dag_runner: DagRunner, settings: Settings, put: Put) -> None:
     put("a.png", png())
     assert with_metrics(dag_runner, "http://127.0.0.1:1").run("nightly_scoring", settings) == "success"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from sqlalchemy import text
 
@@ -12,6 +10,7 @@ from braintumor.db import database
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
+from tests.conftest import Put
 from tests.dags.conftest import DagRunner
 from tests.images import png
 from tests.models import add_model, promote
@@ -32,9 +31,7 @@ def test_retrain_without_images_fails_and_records_nothing(dag_runner: DagRunner,
 
 
 @pytest.mark.soak
-def test_nightly_run_with_failed_plan_fails(
-    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
-) -> None:
+def test_nightly_run_with_failed_plan_fails(dag_runner: DagRunner, settings: Settings, put: Put) -> None:
     put("words.jpg", b"words")
     engine = database.connect(settings)
     with database.transaction(engine) as connection:
@@ -49,9 +46,7 @@ def test_nightly_run_with_failed_plan_fails(
 
 
 @pytest.mark.soak
-def test_rescore_predicts_reports_balances_and_can_fail(
-    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
-) -> None:
+def test_rescore_predicts_reports_balances_and_can_fail(dag_runner: DagRunner, settings: Settings, put: Put) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
     run_scoring_job(settings, run_key="night")

@@ -11,6 +11,7 @@ from braintumor.db import database, migrations
 from braintumor.errors import MigrationError
 from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.run import load_run
+from tests.conftest import Put
 from tests.images import png
 
 
@@ -108,9 +109,7 @@ def test_a_database_ahead_of_the_code_is_refused(engine: Engine) -> None:
         migrations.migrate(engine)
 
 
-def test_older_code_scores_after_an_additive_migration_only(
-    settings: Settings, put: Callable[[str, bytes], None], folder: Path
-) -> None:
+def test_older_code_scores_after_an_additive_migration_only(settings: Settings, put: Put, folder: Path) -> None:
     put("a.png", png())
     engine = database.connect(settings)
     newer = folder / "migrations" / "9998_more.sql"

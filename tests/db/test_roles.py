@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from braintumor.errors import DatabaseError
 from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
-from tests.conftest import as_role
+from tests.conftest import Put, as_role
 from tests.sql import change, rows
 
 VERBS = {"s": "select", "i": "insert", "u": "update", "d": "delete", "t": "truncate"}
@@ -213,7 +212,7 @@ def test_old_notices_of_the_connection_are_not_reported(empty_settings: Settings
 
 
 def test_the_scorer_scores_a_run_but_cannot_change_its_rows(
-    stack: Stack, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
+    stack: Stack, settings: Settings, put: Put, tmp_path: Path
 ) -> None:
     for path in write_unlabeled(tmp_path, count=3, seed=2):
         put(path.name, path.read_bytes())

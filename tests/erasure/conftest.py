@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.scoring.job import run_scoring_job
+from tests.conftest import Put
 from tests.dicom_files import as_patient
 
 
@@ -22,7 +23,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 
 @pytest.fixture
-def scored(settings: Settings, put: Callable[[str, bytes], None], files: list[bytes]) -> Iterator[Settings]:
+def scored(settings: Settings, put: Put, files: list[bytes]) -> Iterator[Settings]:
     """Score two scans of Ann and one of Ben, with own prefixes for models and labeled images."""
     own = settings.require("scans_uri")
     settings = replace(settings, models_uri=f"{own}models/", dataset_uri=f"{own}dataset/")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
@@ -18,6 +17,7 @@ from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import count_balance
 from devstack.stack import Stack
+from tests.conftest import Put
 from tests.erasure.erased_files import as_eraser, changed, found_in_database, found_in_store, pydicom_of
 from tests.sql import change, rows
 
@@ -104,9 +104,7 @@ def test_erasure_deletes_all_data_and_runs_still_balance(stack: Stack, scored: S
     engine.dispose()
 
 
-def test_later_file_of_erased_person_is_rejected(
-    stack: Stack, scored: Settings, put: Callable[[str, bytes], None], files: list[bytes]
-) -> None:
+def test_later_file_of_erased_person_is_rejected(stack: Stack, scored: Settings, put: Put, files: list[bytes]) -> None:
     ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
     as_eraser(stack, scored, ann)
     assert ObjectStore.connect(scored).read(S3Uri.parse(scored.require("scans_uri")) / "ben.dcm") == files[3]
@@ -118,7 +116,7 @@ def test_later_file_of_erased_person_is_rejected(
 
 
 def test_erasure_deletes_rejected_scans_with_their_attributes(
-    stack: Stack, scored: Settings, put: Callable[[str, bytes], None], files: list[bytes]
+    stack: Stack, scored: Settings, put: Put, files: list[bytes]
 ) -> None:
     put("scans/rejected.dcm", changed(files[2], BurnedInAnnotation="YES", ManufacturerModelName="Skyra"))
     put("scans/ben-rejected.dcm", changed(files[3], BurnedInAnnotation="YES"))
@@ -167,7 +165,7 @@ def test_erasure_finds_pages_by_rows_not_by_text(stack: Stack, scored: Settings)
 
 
 def test_later_file_with_erased_study_or_pixels_is_rejected(
-    stack: Stack, scored: Settings, put: Callable[[str, bytes], None], files: list[bytes]
+    stack: Stack, scored: Settings, put: Put, files: list[bytes]
 ) -> None:
     ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
     as_eraser(stack, scored, ann)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.reading import ReadFailure
+from tests.conftest import Put
 from tests.faulty_s3 import FaultyS3
 from tests.models import add_model
 from tests.runs import remove
@@ -33,7 +33,7 @@ NAMES = tuple(f"surname-{number}.png" for number in range(1, 7))
 
 
 @pytest.fixture
-def scored(settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path) -> Settings:
+def scored(settings: Settings, put: Put, tmp_path: Path) -> Settings:
     """Settings whose champion scored six scans, 1 to 6."""
     for name, path in zip(NAMES, write_unlabeled(tmp_path / "night", count=6, seed=4), strict=True):
         put(name, path.read_bytes())
@@ -141,9 +141,7 @@ def test_second_preview_scores_only_missing_newest_scans(scored: Settings, candi
     assert shadow_rows == [(1, "first"), (2, "first"), (3, "second"), (4, "second")]
 
 
-def test_vanished_or_changed_objects_are_counted(
-    scored: Settings, candidate: ModelVersion, put: Callable[[str, bytes], None]
-) -> None:
+def test_vanished_or_changed_objects_are_counted(scored: Settings, candidate: ModelVersion, put: Put) -> None:
     remove(scored, NAMES[0])
     put(NAMES[1], b"other bytes")
     result = preview(scored, candidate).preview

@@ -20,6 +20,7 @@ from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.serving.prediction import ReviewReason
+from tests.conftest import Put
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, rows
@@ -166,7 +167,7 @@ def test_two_tries_of_one_rollback_at_once_are_one_step(three: Settings) -> None
     assert champions(three) == ["b"]
 
 
-def test_rollback_during_a_run_does_not_change_its_model(three: Settings, put: Callable[[str, bytes], None]) -> None:
+def test_rollback_during_a_run_does_not_change_its_model(three: Settings, put: Put) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
     night = ScoringJob.open(three)
@@ -187,9 +188,7 @@ def test_rollback_during_a_run_does_not_change_its_model(three: Settings, put: C
 # Withdrawal
 
 
-def test_withdrawal_puts_predictions_on_worklist_unchanged(
-    three: Settings, engine: Engine, put: Callable[[str, bytes], None]
-) -> None:
+def test_withdrawal_puts_predictions_on_worklist_unchanged(three: Settings, engine: Engine, put: Put) -> None:
     put("a.png", png(seed=1))
     run_scoring_job(three, run_key="of c")
     before = rows(three, "select p::text from prediction p")
@@ -220,9 +219,7 @@ def test_rollback_with_withdrawal_is_one_commit(three: Settings) -> None:
     assert history_rows(three) == before and champions(three) == ["c"]
 
 
-def test_override_promotes_withdrawn_model_and_ends_withdrawal(
-    three: Settings, engine: Engine, put: Callable[[str, bytes], None]
-) -> None:
+def test_override_promotes_withdrawn_model_and_ends_withdrawal(three: Settings, engine: Engine, put: Put) -> None:
     put("a.png", png(seed=1))
     run_scoring_job(three, run_key="of c")
     roll_back(three, with_withdrawal=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from sqlalchemy import Engine
 
@@ -12,6 +10,7 @@ from braintumor.errors import ModelIntegrityError, PromotionError
 from braintumor.registry import model_versions, promotions, retention
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
+from tests.conftest import Put
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, let_answer, rows
@@ -32,7 +31,7 @@ def prune(engine: Engine, store: ObjectStore, *, days: int = 90) -> list[str]:
 
 
 def test_prune_deletes_only_old_unused_candidates(
-    settings: Settings, engine: Engine, store: ObjectStore, put: Callable[[str, bytes], None]
+    settings: Settings, engine: Engine, store: ObjectStore, put: Put
 ) -> None:
     for name in ("old", "pinned", "former", "withdrawn", "reference", "parent", "passed lately", "passed long ago"):
         add_model(settings, name, days_old=100, own_files=name in {"old", "passed long ago"})
@@ -85,9 +84,7 @@ def test_prune_keeps_parent_of_existing_export(settings: Settings, engine: Engin
     assert prune(engine, store) == ["parent"]
 
 
-def test_prune_keeps_model_with_predictions(
-    settings: Settings, engine: Engine, store: ObjectStore, put: Callable[[str, bytes], None]
-) -> None:
+def test_prune_keeps_model_with_predictions(settings: Settings, engine: Engine, store: ObjectStore, put: Put) -> None:
     add_model(settings, "old", days_old=100, own_files=True)
     put("a.png", png(seed=1))
     run_scoring_job(settings, run_key="night")

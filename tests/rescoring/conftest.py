@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +14,10 @@ from braintumor.rescoring.job import Rescore, rescore
 from braintumor.rescoring.request import RescoreRequest
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
+from tests.conftest import Put
 from tests.images import png
 from tests.models import add_model, promote
 from tests.sql import rows
-
-Put = Callable[[str, bytes], None]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +17,11 @@ from braintumor.scoring.explain import explain
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.lease import claim
 from braintumor.serving.backend import LoadedModel
-from tests.conftest import printed
+from tests.conftest import Put, printed
 from tests.images import png
 from tests.models import add_model
 from tests.sql import change, let_answer, rows
 
-Put = Callable[[str, bytes], None]
 ANSWERS = """
     select predicted_class, confidence, margin, probability_glioma, review_reasons, activation_map::text, engine,
            preprocessing, model_version_id, frame_index

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -15,12 +14,11 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.discovery import Discovery
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
-from tests.conftest import invoke, printed
+from tests.conftest import Put, invoke, printed
 from tests.images import png
 from tests.runs import remove, states
 from tests.sql import change, rows
 
-Put = Callable[[str, bytes], None]
 PLAN = "select count_new, count_changed, count_unsupported, count_retried from scoring_run order by scoring_run_id"
 
 

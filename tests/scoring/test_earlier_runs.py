@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from braintumor.config.settings import Settings
@@ -13,11 +11,11 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
 from braintumor.scoring.scan_status import requeue
+from tests.conftest import Put
 from tests.images import png
 from tests.runs import states
 from tests.sql import change, rows
 
-Put = Callable[[str, bytes], None]
 COUNTS = """
     select count_seen, count_scored, count_known, count_rejected, count_ignored, count_deferred, count_superseded,
            count_unaccounted

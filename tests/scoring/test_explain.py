@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,11 +18,9 @@ from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.explain import explain, replay
 from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.scan_status import requeue
-from tests.conftest import invoke, printed
+from tests.conftest import Put, invoke, printed
 from tests.images import png
 from tests.sql import change, rows
-
-Put = Callable[[str, bytes], None]
 
 
 def replayed(settings: Settings) -> list[str]:

@@ -20,13 +20,12 @@ from braintumor.imaging.sandbox.decoder_pool import DecoderPool
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
 from braintumor.scoring.worker import ScanSource, score_chunk
+from tests.conftest import Put
 from tests.crashing_workers import run_worker
 from tests.faulty_s3 import CUT, FaultyS3
 from tests.images import png
 from tests.runs import remove, states
 from tests.sql import change, rows
-
-Put = Callable[[str, bytes], None]
 
 
 class TestUnplannedRun:

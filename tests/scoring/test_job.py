@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,11 +27,10 @@ from braintumor.scoring.commit import commit_outcomes
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
 from braintumor.serving.backend import LoadedModel
+from tests.conftest import Put
 from tests.images import png
 from tests.models import add_model, promote
 from tests.sql import change, rows
-
-Put = Callable[[str, bytes], None]
 
 
 def test_run_scores_or_rejects_every_file_with_a_reason(settings: Settings, put: Put) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -12,10 +11,10 @@ from braintumor.errors import DatabaseError
 from braintumor.scoring import lease, worker
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.lease import claim, heartbeat
+from tests.conftest import Put
 from tests.images import png
 from tests.sql import rows
 
-Put = Callable[[str, bytes], None]
 EXPIRES = "select lease_expires_at from scoring_chunk"
 
 

@@ -10,11 +10,10 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
 from braintumor.scoring.job import ScoringJob, run_scoring_job
-from tests.conftest import printed
+from tests.conftest import Put, printed
 from tests.images import png
 from tests.sql import rows
 
-Put = Callable[[str, bytes], None]
 UNUSABLE = ["a\0b.png", "\0", "caf\udce9.png", "x" * 2_100 + ".png", "\ud800" * 900]
 
 

@@ -14,11 +14,10 @@ from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, open_run
 from braintumor.serving.backend import BackendName
+from tests.conftest import Put
 from tests.images import png
 from tests.runs import remove, states
 from tests.sql import rows
-
-Put = Callable[[str, bytes], None]
 
 
 class StoreWithPause(ObjectStore):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +17,12 @@ from braintumor.rescoring.request import RescoreRequest, open_rescore_run
 from braintumor.s3 import ObjectStore
 from braintumor.scoring import discovery
 from braintumor.scoring.job import ScoringJob, run_scoring_job
-from tests.conftest import printed, run_braintumor
+from tests.conftest import Put, printed, run_braintumor
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
 from tests.runs import states
 from tests.sql import change, rows
-
-Put = Callable[[str, bytes], None]
 
 
 class TestUndeliveredObject:

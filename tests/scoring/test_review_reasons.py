@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
 from itertools import count
@@ -28,12 +27,11 @@ from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.scored_scans import newest_scored
 from braintumor.serving.audit_sample import is_audited
 from braintumor.serving.prediction_set import SetThresholds
+from tests.conftest import Put
 from tests.evaluation.mutants import register, rewrite
 from tests.images import png
 from tests.models import add_model, of_before, promote
 from tests.sql import rows
-
-Put = Callable[[str, bytes], None]
 
 
 def noise() -> bytes:

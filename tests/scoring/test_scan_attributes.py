@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,11 +12,11 @@ from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.imaging.pseudonym import pseudonym
 from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.scan_status import scan_record
+from tests.conftest import Put
 from tests.dicom_files import retagged
 from tests.images import png
 from tests.sql import rows
 
-Put = Callable[[str, bytes], None]
 TAGS = {
     "Manufacturer": "SIEMENS", "ManufacturerModelName": "Skyra", "MagneticFieldStrength": 2.89, "PatientAge": "091Y",
     "PatientSex": "F", "ContrastBolusAgent": "GADOVIST", "InstitutionName": "Doe Clinic", "StationName": "DOE7",

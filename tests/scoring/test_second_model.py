@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +15,10 @@ from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.backend import Outputs
 from braintumor.serving.prediction import ReviewReason, to_predictions
-from tests.conftest import printed
+from tests.conftest import Put, printed
 from tests.images import png
 from tests.models import add_model
 from tests.sql import change, rows
-
-Put = Callable[[str, bytes], None]
 
 
 def outputs(*probabilities: list[float]) -> Outputs:

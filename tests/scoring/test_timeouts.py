@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,10 @@ from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.reading import ScanReader
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.worker import ScanSource, score_chunk
+from tests.conftest import Put
 from tests.images import png
 from tests.runs import assert_no_partial_scans, states
 from tests.sql import change, rows
-
-Put = Callable[[str, bytes], None]
 
 ATTEMPTS = 6
 """Attempts of the task `score`: one and five retries."""

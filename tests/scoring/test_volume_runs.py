@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.scoring.job import run_scoring_job
+from tests.conftest import Put
 from tests.images import png
 from tests.sql import rows
 
 VOLUME = draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)
 SHOWS_HEAD = [index for index in range(len(VOLUME)) if (VOLUME[index] >= 26).mean() >= 0.05]
-
-Put = Callable[[str, bytes], None]
 
 
 @pytest.fixture

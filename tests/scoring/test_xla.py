@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.backend import LoadedModel
 from braintumor.training.export.xla_engine import FixedBatches, XlaBackend
+from tests.conftest import Put
 from tests.images import png
 from tests.sql import change, rows
-
-Put = Callable[[str, bytes], None]
 
 FRAMES = np.arange(37, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from math import log
@@ -28,12 +27,11 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.run_report.page import SHOWN_SCANS
 from braintumor.scoring.run_report.rules import RunReportRules
-from tests.conftest import invoke
+from tests.conftest import Put, invoke
 from tests.images import png
 from tests.runs import add_past_runs
 from tests.sql import change, rows
 
-Put = Callable[[str, bytes], None]
 SUMMARY = "select level::text, count_arrived, count_expected, reasons from scoring_run_summary order by scoring_run_id"
 
 
