@@ -91,7 +91,7 @@ notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id"
     assert "the policy auto promoted it" in by_policy["text"] and "Dr Okafor promoted it" in by_person["text"]
     assert "Dr Okafor rejected vgg16-7" in rejected["text"] and "No decision was made in time" in unanswered["text"]
     assert "ann rolled back from {{ b }} to a" in back["text"], "a value is not rendered as a template"
-    assert withdrawn["subject"] == "Withdrawn: {{ b }}" and "back on the worklist" in withdrawn["text"]
+    assert withdrawn["subject"] == "Withdrawn: {{ b }}" and "move up on the worklist" in withdrawn["text"]
     assert all(f"\nWhat to do: docs/runbook.md#{message['event']}\n" in message["text"] for message in hook.received)
     assert failed["run"] == "timed out" and "No task failed by itself" in failed["text"]
     assert not any("s3://" in str(message) for message in hook.received)
