@@ -121,6 +121,8 @@ def frame_page(
             connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=caller.is_reviewer
         )
         session, before, after = _queue(connection, frame, filters, session_id=session_id, person=person)
+    own = next((each for each in shown.reviews if each.reviewer == person and each.retracted_at is None), None)
+    sees_all = own is not None or shown.is_conflict or not caller.is_reviewer  # a second reading is independent
     query = f"session={session_id}" if session_id is not None else filter_query(filters)
     end = session_url(session_id) if session_id is not None else f"?{query}"
     return _render(
@@ -143,7 +145,8 @@ def frame_page(
             "after": None if after is None else frame_url(*after, query),
             "slices": [list(each) for each in shown.slices],
         },
-        own=next((each for each in shown.reviews if each.reviewer == person and each.retracted_at is None), None),
+        own=own,
+        reviews=[each for each in shown.reviews if sees_all or each.reviewer == person],
         viewer=_viewer(viewer_url, shown.study_pseudonym),
         query=query,
         end=end,

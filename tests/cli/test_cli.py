@@ -174,7 +174,7 @@ def test_card_of_an_evaluated_model_is_printed_and_stored(settings: Settings) ->
     card = run_braintumor(settings, "model", "card", model.model_name).stdout
     engine.dispose()
     assert card.startswith(f"# {model.model_name}\n")
-    assert model.artifact_sha256s["model.bin"] in card and "For review, not for diagnosis" in printed
+    assert model.artifact_sha256s["model.bin"] in card and "For review, not for diagnosis" in card
     assert store.read(S3Uri.parse(model.artifact_uri) / "model_card.md").decode() == card
 
 

@@ -50,7 +50,7 @@ def test_second_reading_hides_the_finding_of_the_first(night: Settings, engine: 
     assert [scan for scan, *_ in listed(engine, Tab.SECOND)] == [1]
     assert listed(engine, Tab.SECOND, "bob") == []
     page = frame_page(engine, (1, 0), ANN, filters=Filters(tab=Tab.SECOND))
-    assert "Earlier decisions are shown after yours." in page and "bob" not in page
+    assert "Decisions of others are shown after yours." in page and "bob" not in page
     assert "bob" in frame_page(engine, (1, 0), VIEWER, filters=Filters())
     add_reviews(night, 1, "glioma", "ann")
     assert "bob" in frame_page(engine, (1, 0), ANN, filters=Filters()) and listed(engine, Tab.SECOND) == []
