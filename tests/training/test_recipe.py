@@ -90,8 +90,8 @@ def test_flip_views_with_augmentation_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "backbone", "scaling", "dropout", "epochs"),
     [
-        ("paper_vgg16", "vgg16", "unit", 0.5, 10),
-        ("paper_vgg16_augmented", "vgg16", "unit", 0.5, 12),
+        ("paper_vgg16", "vgg16", "backbone", 0.5, 10),
+        ("paper_vgg16_augmented", "vgg16", "backbone", 0.5, 12),
         ("paper_resnet_dropout_01", "resnet50", "backbone", 0.1, 10),
         ("paper_resnet_dropout_08_8_epochs", "resnet50", "backbone", 0.8, 8),
         ("paper_resnet_dropout_08_15_epochs", "resnet50", "backbone", 0.8, 15),
