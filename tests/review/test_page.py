@@ -291,6 +291,14 @@ def test_repeat_stays_blind_after_another_session_starts(night: Settings, engine
     assert save_review(engine, given(1, session_id=session), person="ann").is_blind
 
 
+def test_open_repeat_is_in_no_second_session(night: Settings, engine: Engine) -> None:
+    _reviewed_long_ago(night, scan_id=1)
+    for minutes in (2, 2):
+        start_session(engine, person="ann", minutes=minutes)
+    repeats = "select review_session_id from review_session_item where purpose = 'repeat'"
+    assert rows(night, repeats) == [(1,)]
+
+
 @pytest.mark.parametrize("address", ["viewer.example/{study}", "https://viewer.example/"])
 def test_viewer_url_without_study_is_refused(night: Settings, engine: Engine, address: str) -> None:
     change(night, "update scan set study_pseudonym = 'study' where scan_id = 1")

@@ -155,6 +155,15 @@ def test_report_of_a_faulty_scanner_is_amber_and_names_it(settings: Settings, en
     assert "Subgroups: station ffffffff deviates, manufacturer ge deviates" in to_text(report)
 
 
+def test_night_that_began_later_in_its_day_is_another_night(settings: Settings, engine: Engine) -> None:
+    run = add_nights(settings, nights=9, broken=1)
+    change(settings, "update scoring_run set started_at = date_trunc('day', started_at) + interval '1 hour'")
+    later = "update scoring_run set started_at = started_at + interval '1 minute' where scoring_run_id <> :run"
+    change(settings, later, run=run)
+    found = status_of(engine, settings, run).statistics.deviations
+    assert found and (found[0].count, found[0].count_patient, found[0].period) == (20, 20, "this night")
+
+
 def test_many_slices_of_few_patients_are_not_assessed(settings: Settings, engine: Engine) -> None:
     run = add_nights(settings, nights=2, broken=0, slices=5)
     change(settings, "update scan set patient_pseudonym = 'p' || scan_id % 5")
