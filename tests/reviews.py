@@ -1,10 +1,16 @@
-"""Write and retract reviews of frames."""
+"""Write and retract reviews of frames, and read a frame as a reviewer sees it."""
 
 from __future__ import annotations
 
 import uuid
 
+from sqlalchemy import Engine
+
 from braintumor.config.settings import Settings
+from braintumor.db.database import transaction
+from braintumor.review.decisions import ReviewDecision
+from braintumor.review.finding import Finding
+from braintumor.review.shown_frame import ShownFrame, read_frame
 from tests.sql import change
 
 
@@ -34,3 +40,13 @@ def retract_review(settings: Settings, scan_id: int, reader: str) -> None:
         scan=scan_id,
         reader=reader,
     )
+
+
+def given(scan_id: int, finding: Finding = Finding.GLIOMA, **values: object) -> ReviewDecision:
+    known = {"request_key": uuid.uuid4().hex, "frame_index": 0, "model_version_id": 1, "finding": finding}
+    return ReviewDecision(scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
+
+
+def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, is_reviewer: bool = True) -> ShownFrame:
+    with transaction(engine) as connection:
+        return read_frame(connection, scan_id=scan_id, frame_index=frame, person=person, is_reviewer=is_reviewer)

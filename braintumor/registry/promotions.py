@@ -193,9 +193,9 @@ def rollback(
 def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) -> bool:
     """Withdraw a model, and return whether this call withdrew it.
 
-    The model's current predictions that reviewers have not settled move up on the worklist.
-    Only an override can promote the model again. If the model is the champion, there is no champion afterwards. Then no
-    scoring run starts until a promotion or a rollback.
+    The model's current predictions that reviewers have not settled move up on the worklist. Only an override can
+    promote the model again. If the model is the champion, there is no champion afterwards. Then no scoring run starts
+    until a promotion or a rollback.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)

@@ -111,7 +111,8 @@ comment on column review_worklist.is_scan_judged is
     'Whether a reviewer has judged a frame of the scan. On the worklist only frames in conflict have such a scan.';
 
 -- worklist_page(count, date, class, model, reason, tumor): the first rows of review_worklist in its order, filtered by
--- scoring date (UTC), class, model, review reason or lowest tumor probability. Example: which are the first 50 of ten million frames? select * from worklist_page(50)
+-- scoring date (UTC), class, model, review reason or lowest tumor probability. Example: which are the first 50 of ten million
+-- frames? select * from worklist_page(50)
 -- It takes the first rows of each model from an index, adds the few frames whose rank depends on other rows, and sorts. The
 -- lateral joins keep Postgres from reading every prediction. Runs with the rights of its owner, and shows only rows of the view.
 create function worklist_page(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import uuid
 from dataclasses import replace
 from datetime import date
 
@@ -14,22 +13,21 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
-from braintumor.db.database import transaction
 from braintumor.errors import ConfigurationError, ObjectChangedError, ReviewError
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.review.dashboard import load_dashboard
-from braintumor.review.decisions import ReviewDecision, retract_review, save_review
+from braintumor.review.decisions import retract_review, save_review
 from braintumor.review.finding import Finding
 from braintumor.review.images import THUMBNAIL, frame_png, map_png
 from braintumor.review.page import Caller, dashboard_page, frame_page, worklist_page
-from braintumor.review.session import find_session, next_item, previous_item, start_session
-from braintumor.review.shown_frame import ShownFrame, read_frame
+from braintumor.review.session import start_session
 from braintumor.review.shown_images import may_review, record_shown
 from braintumor.review.worklist import AUDIT, Filters, count_waiting, list_choices, list_worklist
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.prediction import ReviewReason
 from tests.images import png
 from tests.review.conftest import AUDITED
+from tests.reviews import given, read
 from tests.sql import change, rows
 
 ANN = Caller(person="ann", is_reviewer=True, base="/r/")
@@ -37,16 +35,6 @@ ANN = Caller(person="ann", is_reviewer=True, base="/r/")
 
 def waiting(engine: Engine, filters: Filters | None = None, person: str = "ann") -> list[int]:
     return [each.scan_id for each in list_worklist(engine, filters or Filters(), person=person)]
-
-
-def given(scan_id: int, finding: Finding = Finding.GLIOMA, **values: object) -> ReviewDecision:
-    known = {"request_key": uuid.uuid4().hex, "frame_index": 0, "model_version_id": 1, "finding": finding}
-    return ReviewDecision(scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
-
-
-def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, is_reviewer: bool = True) -> ShownFrame:
-    with transaction(engine) as connection:
-        return read_frame(connection, scan_id=scan_id, frame_index=frame, person=person, is_reviewer=is_reviewer)
 
 
 def test_riskiest_scans_wait_first_until_they_are_reviewed(night: Settings, engine: Engine) -> None:
@@ -235,83 +223,11 @@ def test_audit_sample_is_blind_until_reviewed(night: Settings, engine: Engine) -
     assert rows(night, "select purpose::text, is_blind from review order by 1") == [("audit", True), ("risk", False)]
 
 
-def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine: Engine) -> None:
-    _reviewed_long_ago(night, scan_id=1)
-    session = start_session(engine, person="ann", minutes=2)
-    mix = rows(night, "select purpose::text, count(*) from review_session_item group by 1 order by 1")
-    assert mix == [("audit", 1), ("repeat", 1), ("risk", 4)]
-    shown = []
-    for _ in range(6):
-        with transaction(engine) as connection:
-            item = next_item(connection, session)
-            assert item == next_item(connection, session), "a reload shows the same"
-        assert item is not None
-        shown.append(item)
-        before = read(engine, item[0], frame=item[1])
-        save_review(engine, given(item[0], frame_index=item[1], session_id=session), person="ann")
-        assert before.is_blind == (item[0] in {1, AUDITED})
-    with transaction(engine) as connection:
-        assert next_item(connection, session) is None
-        assert previous_item(connection, session, before=shown[2]) == shown[1]
-        progress = find_session(connection, session, person="ann")
-        assert (progress.count_reviewed, progress.count_item, progress.minutes) == (6, 6, 2)
-        with pytest.raises(ReviewError, match="no session"):
-            find_session(connection, session, person="bob")
-    purposes = rows(night, "select purpose::text, is_blind, count(*) from review group by 1, 2 order by 1")
-    assert purposes == [("audit", True, 1), ("repeat", True, 1), ("risk", False, 5)]
-
-
-def test_retracted_repeat_is_not_blind_and_not_offered_again(night: Settings, engine: Engine) -> None:
-    _reviewed_long_ago(night, scan_id=1)
-    session = start_session(engine, person="ann", minutes=2)
-    assert read(engine, 1).is_blind and not read(engine, 1, "bob").is_blind
-    save_review(engine, given(1, session_id=session), person="ann")
-    taken = retract_review(engine, person="ann")
-    assert taken is not None and (taken.scan_id, taken.session_id) == (1, session)
-    assert not read(engine, 1).is_blind
-    with transaction(engine) as connection:
-        progress = find_session(connection, session, person="ann")
-        assert progress.count_reviewed == 1, "only the repeat, which can be blind once"
-        offered = set()
-        item = next_item(connection, session)
-        while item is not None and item not in offered:
-            offered.add(item)
-            item = next_item(connection, session, after=item)
-    assert offered and (1, 0) not in offered and len(offered) == progress.count_item - 1
-
-
-def test_repeat_stays_blind_after_another_session_starts(night: Settings, engine: Engine) -> None:
-    _reviewed_long_ago(night, scan_id=1)
-    session = start_session(engine, person="ann", minutes=2)
-    start_session(engine, person="ann", minutes=1)
-    assert read(engine, 1).is_blind
-    change(night, "update review_session set started_at = now() - interval '25 hours'")
-    assert not read(engine, 1).is_blind, "the session is older than a day"
-    change(night, "update review_session set started_at = now()")
-    assert save_review(engine, given(1, session_id=session), person="ann").is_blind
-
-
-def test_open_repeat_is_in_no_second_session(night: Settings, engine: Engine) -> None:
-    _reviewed_long_ago(night, scan_id=1)
-    for minutes in (2, 2):
-        start_session(engine, person="ann", minutes=minutes)
-    repeats = "select review_session_id from review_session_item where purpose = 'repeat'"
-    assert rows(night, repeats) == [(1,)]
-
-
 @pytest.mark.parametrize("address", ["viewer.example/{study}", "https://viewer.example/"])
 def test_viewer_url_without_study_is_refused(night: Settings, engine: Engine, address: str) -> None:
     change(night, "update scan set study_pseudonym = 'study' where scan_id = 1")
     with pytest.raises(ConfigurationError, match=r"contain \{study\}, such as"):
         page_of(engine, 1, viewer_url=address)
-
-
-def test_time_budget_bounds_a_session(night: Settings, engine: Engine) -> None:
-    start_session(engine, person="ann", minutes=1)
-    assert rows(night, "select count(*) from review_session_item") == [(3,)]
-    for minutes in (0, -1, 481):
-        with pytest.raises(ReviewError, match="1 to 480 minutes"):
-            start_session(engine, person="ann", minutes=minutes)
 
 
 def test_frame_is_drawn_at_full_size_and_as_thumbnail(night: Settings, engine: Engine) -> None:
@@ -393,16 +309,6 @@ def test_viewer_link_uses_study_pseudonym(night: Settings, engine: Engine) -> No
     assert "viewer.example" not in page_of(engine, 1, viewer_url=address)
     change(night, "update scan set study_pseudonym = 'ab/1' where scan_id = 1")
     assert 'href="https://viewer.example/study?s=ab%2F1"' in page_of(engine, 1, viewer_url=address)
-
-
-def _reviewed_long_ago(settings: Settings, *, scan_id: int) -> None:
-    change(
-        settings,
-        """insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose,
-                               is_blind, reviewed_at)
-           values ('long ago', :scan, 0, 1, 'ann', 'glioma', 'risk', false, now() - interval '9 days')""",
-        scan=scan_id,
-    )
 
 
 def test_dashboard_shows_subgroups_and_what_is_not_assessed(night: Settings, engine: Engine) -> None:

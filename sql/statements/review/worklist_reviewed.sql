@@ -1,6 +1,6 @@
 -- Frames with reviews, the newest first: those of the person, those with a finding, those with a class from one other
--- reviewer, or those in conflict. Conflicts that
--- the person can decide come before conflicts with a review of the person. Frames that the person reads blind are left out.
+-- reviewer, or those in conflict. Conflicts that the person can decide come before conflicts with a review of the person.
+-- Frames that the person reads blind are left out.
 with listed as materialized (
     select
         frame.scan_id,
