@@ -11,7 +11,7 @@ objects of others are lost, so the caller must get the operator's consent before
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -77,6 +77,17 @@ class Definition:
         return f"{self.kind} {self.name}"
 
 
+def definitions(parts: Iterable[str]) -> list[Definition]:
+    """Return those statements that create a view or a function."""
+    matched = ((_CREATE.match(sql), sql) for sql in parts)
+    return [Definition(kind=match[1], name=match[2], sql=sql) for match, sql in matched if match]
+
+
+def statements_of(folder: Path) -> list[str]:
+    """Return the statements of all SQL files of a folder, in the order of the file names."""
+    return [sql for path in sorted(folder.glob("*.sql")) for sql in statements(path.read_text())]
+
+
 class Views:
     """Update our views and functions in one transaction, whose search path must be the schema ``braintumor``.
 
@@ -85,10 +96,9 @@ class Views:
 
     def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
-        parts = [s for path in sorted(folder.glob("*.sql")) for s in statements(path.read_text())]
-        matched = [(_CREATE.match(statement), statement) for statement in parts]
-        self._wanted = [Definition(kind=m[1], name=m[2], sql=sql) for m, sql in matched if m]
-        self._comments = ";\n".join(sql for m, sql in matched if not m)
+        parts = statements_of(folder)
+        self._wanted = definitions(parts)
+        self._comments = ";\n".join(sql for sql in parts if not _CREATE.match(sql))
         self._recorded = self._read_record()
         self._present = self._existing()
         self._grants: list[str] = []

@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from braintumor.config.roles import Role
 from braintumor.db.database import SCHEMA, sql_folder
 from braintumor.db.statements import statement
+from braintumor.db.views import definitions, statements_of
 
 _GRANT = re.compile(r"grant ([\w, ]+?) on (sequence )?([\w,\s]+?) to ([\w,\s]+)")
 _EXECUTE = re.compile(r"grant execute on function (.+) to ([\w,\s]+)")
-_VIEW = re.compile(r"^create view (\w+)", re.MULTILINE)
 _FUNCTION = re.compile(r"braintumor\.(\w+)\(")
 
 
@@ -38,8 +38,8 @@ def granted_functions(role: Role) -> list[str]:
 
 def _views() -> list[str]:
     """Return the names of the views in sql/views. Others may have added more views to the schema."""
-    scripts = (path.read_text() for path in (sql_folder() / "views").glob("*.sql"))
-    return [name for script in scripts for name in _VIEW.findall(script)]
+    created = definitions(statements_of(sql_folder() / "views"))
+    return [definition.name for definition in created if definition.kind == "view"]
 
 
 def _statements() -> list[str]:
