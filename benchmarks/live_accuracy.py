@@ -30,6 +30,7 @@ from braintumor.live_accuracy.reading import (
     reading_steps,
     steps_on_test,
 )
+from braintumor.live_accuracy.reviewer_errors import correct_for_reviewers, correlation_of_estimates
 
 Integers = NDArray[np.int64]
 
@@ -38,6 +39,8 @@ _SCANS = 12_600
 _AUDIT, _FLAGGED, _FLAGGED_BELOW = 0.02, 0.5, 0.6
 _ERROR = 0.1
 """Share of wrong findings of the reviewers in the simulations with reviewers who are 90% accurate."""
+_READ_TWICE = 0.25
+"""Share of the audit sample that two persons read: ``has_two_readers`` of the view ``audited_scan``."""
 _SHIFTED = (0.06, 0.06, 0.85, 0.03)
 """Shares of the classes of a ward, in the order of ``CLASSES``."""
 _WEEKLY = 20
@@ -140,12 +143,14 @@ def coverage(
             "weighted": estimate_accuracy(reviewed),
             "weighted, with confidences": estimate_accuracy(reviewed, of_all),
         }
-        if scenario.reviewers != "right":
-            second = _findings(labels[read], predicted[read], scenario.reviewers, random)
-            repeated = float((findings == second).mean())
-            estimates["the same, corrected by second readings"] = _corrected(
-                estimates["weighted, with confidences"], repeated
-            )
+        twice = random.random(len(findings)) < _READ_TWICE
+        second = _findings(labels[read], predicted[read], scenario.reviewers, random)
+        readers = estimate_accuracy(_of_pairs(reviewed, twice, findings == second))
+        estimates["the same, without errors of reviewers"] = correct_for_reviewers(
+            estimates["weighted, with confidences"],
+            readers,
+            correlation_of_estimates(reviewed.correct[twice], (findings == second)[twice].astype(float), len(findings)),
+        )
         for name, estimate in estimates.items():
             if isinstance(estimate, Estimate):
                 is_covered = bool(estimate.low <= truth <= estimate.high)
@@ -250,22 +255,14 @@ def _of_sql(reviewed: ReviewedScans) -> Estimate:
     return Estimate(value=value, low=low, high=high, count=len(weight), count_cluster=len(of_patient))
 
 
-def _corrected(estimate: Estimate | str, repeated: float) -> Estimate | str:
-    """Return the estimate corrected for errors of reviewers, if these are independent and each wrong class is equal.
-
-    ``repeated`` is the share of scans on which two blind readings agree, (1 - e)^2 + e^2 / 3 with the error e. The
-    agreement with a prediction of accuracy A is A (1 - e) + (1 - A) e / 3. Source: Rogan and Gladen, American Journal
-    of Epidemiology 107 (1978) 71.
-    """
-    if isinstance(estimate, str):
-        return estimate
-    others = len(CLASSES) - 1
-    error = (1 - np.sqrt(max(0.0, 1 - (1 + 1 / others) * (1 - repeated)))) / (1 + 1 / others)
-    value, low, high = (
-        float(np.clip((each - error / others) / (1 - error - error / others), 0, 1))
-        for each in (estimate.value, estimate.low, estimate.high)
+def _of_pairs(reviewed: ReviewedScans, twice: NDArray[np.bool_], agreed: NDArray[np.bool_]) -> ReviewedScans:
+    """Return the scans that are read ``twice`` (n,), with the agreement of their two findings."""
+    return ReviewedScans(
+        correct=agreed[twice].astype(float),
+        probability=reviewed.probability[twice],
+        clusters=[reviewed.clusters[position] for position in np.flatnonzero(twice).tolist()],
+        confidence=reviewed.confidence[twice],
     )
-    return Estimate(value=value, low=low, high=high, count=estimate.count, count_cluster=estimate.count_cluster)
 
 
 @click.command()

@@ -8,13 +8,13 @@ above the data but not list them.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import signal
 import stat
 import subprocess
 import tempfile
-import time
 import warnings
 from contextlib import closing, suppress
 from pathlib import Path
@@ -34,8 +34,6 @@ from devstack.state import State
 LIBRARY_DATABASE: Final = "braintumor"
 AIRFLOW_DATABASE: Final = "airflow"
 SYSTEM_USER: Final = "pgserver"
-USER_TRIES: Final = 10
-USER_WAIT_S: Final = 0.5
 SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # their paths are limited to about 100 characters
@@ -218,17 +216,20 @@ def _prepare_user(data: Path) -> str | None:
 
 
 def _ensure_user(name: str) -> None:
-    """Create the system user if it is missing. If two stacks start at once, ``useradd`` refuses one of them."""
-    for patience in reversed(range(USER_TRIES)):
-        try:
-            _wheel().ensure_user_exists(name)
-        except subprocess.CalledProcessError as error:
-            if not patience:
-                reason = f"the system user {name}, as which Postgres runs for root, cannot be made"
-                raise ServiceFailedError(f"{reason}: {str(error.stderr).strip()}") from error
-            time.sleep(USER_WAIT_S)
-        else:
-            return
+    """Create the system user if it is missing.
+
+    Only one stack at a time does so. The second of two ``useradd`` that overlap gives the user another number, and
+    Postgres then cannot start with the first one.
+    """
+    folder = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _wheel().ensure_user_exists(name)
+    except subprocess.CalledProcessError as error:
+        reason = f"the system user {name}, as which Postgres runs for root, cannot be made"
+        raise ServiceFailedError(f"{reason}: {str(error.stderr).strip()}") from error
+    finally:
+        os.close(folder)
 
 
 def _give(path: Path, user: str) -> None:

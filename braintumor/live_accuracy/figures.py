@@ -3,7 +3,7 @@
 The estimates use the audit sample of the last 90 days, and the predictions of the scoring runs of one model. A file of
 many frames counts once. The first blind reviews count, because later reviewers have seen the prediction. Answers on the
 worklist do not count: reviewers see the prediction there, and a scan on the worklist has no known probability of being
-read.
+read. Two persons read a quarter of the audit sample, which shows how often reviewers err.
 """
 
 from __future__ import annotations
@@ -21,16 +21,23 @@ from sqlalchemy import Connection, text
 from braintumor.db.statements import statement
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.live_accuracy.estimate import Confidences, Estimate, ReviewedScans, estimate_accuracy
+from braintumor.live_accuracy.reviewer_errors import correct_for_reviewers, correlation_of_estimates
 
 PERIOD_DAYS = 90
 """Number of days whose scans are estimated. With 140 scans a night, about 250 of them are in the audit sample."""
 
 
 class Figure(StrEnum):
-    """Name the kinds of figures. ``PREDICTED`` and ``FINDING`` have one figure for each class."""
+    """Name the kinds of figures.
+
+    ``CORRECTED`` is the figure per scan without the errors of reviewers, and ``READERS`` the share of scans in which
+    two reviewers find the same. ``PREDICTED`` and ``FINDING`` have one figure for each class.
+    """
 
     SCAN = "scan"
+    CORRECTED = "scan, corrected"
     PATIENT = "patient"
+    READERS = "two readers"
     PREDICTED = "predicted class"
     FINDING = "finding"
 
@@ -40,14 +47,17 @@ class LiveFigure:
     """Hold one figure of the live accuracy.
 
     Attributes:
-        label: the class of the figure. It is ``None`` for the figures per scan and per patient.
-        value: estimated share of correct predictions, 0 to 1. It is ``None`` if the figure was not assessed.
+        label: the class of the figure. Only ``PREDICTED`` and ``FINDING`` have one.
+        value: estimated share of correct predictions, 0 to 1. It is ``None`` if the figure was not assessed. For
+            ``READERS`` it is a share of findings that agree.
         low: lower end of the 95% interval, clustered by patient or scan.
         high: upper end of the 95% interval.
         not_assessed: reason for having no estimate. It is ``None`` with an estimate.
-        count_drawn: number of scans in the audit sample. It is ``None`` for a finding, because an unread scan has none.
+        count_drawn: number of scans in the audit sample. It is ``None`` for a finding, because an unread scan has none,
+            and for ``READERS`` and ``CORRECTED``. The other counts are ``None`` with it, except ``count_settled``.
         count_read: of these, the number of scans with a blind review.
-        count_settled: of these, the number of scans with a finding. The estimate uses them.
+        count_settled: of these, the number of scans with a finding. The estimate uses them. For ``READERS`` it is the
+            number of scans with two readings, for ``CORRECTED`` that of scans with a first reading.
         count_conflict: of those read, the number of scans in conflict.
         count_undecided: of those read, the number of scans with ``cannot_tell`` or ``unusable_image`` only.
     """
@@ -100,10 +110,12 @@ def estimate_figures(connection: Connection, model_version_id: int) -> list[Live
     of_all = Confidences(**connection.execute(statement("live_accuracy/confidences"), values).one()._mapping)
     scans = connection.execute(statement("live_accuracy/audited_scans"), values).all()
     of_patients = [scan for scan in scans if scan.count_scan_of_patient is not None]
-    figures = [
-        _figure(Figure.SCAN, scans, of_all=of_all),
-        _figure(Figure.PATIENT, of_patients, missing="no patient of an audited scan is known" if scans else ""),
-    ]
+    per_scan = _figure(Figure.SCAN, scans, of_all=of_all)
+    corrected, readers = _without_errors_of_reviewers(per_scan, scans, of_all)
+    per_patient = _figure(
+        Figure.PATIENT, of_patients, missing="no patient of an audited scan is known" if scans else ""
+    )
+    figures = [per_scan, corrected, per_patient, readers]
     figures += [_figure(Figure.PREDICTED, [s for s in scans if s.predicted_class == name], name) for name in CLASSES]
     figures += [_figure(Figure.FINDING, [s for s in scans if s.finding == name], name) for name in CLASSES]
     return figures
@@ -157,20 +169,43 @@ def _figure(
     elif label is None and len(findings) == 1:
         estimate = f"reviewers found one class only ({findings.pop()})"
     else:
-        estimate = estimate_accuracy(_reviewed(settled, by_patient=figure is Figure.PATIENT), of_all)
+        repeats = [scan.count_scan_of_patient for scan in settled] if figure is Figure.PATIENT else 1
+        agreed = [scan.is_agreed for scan in settled]
+        estimate = estimate_accuracy(_reviewed(settled, agreed, repeats), of_all)
+    return _with_estimate(figure, estimate, label=label, **counts)
+
+
+def _without_errors_of_reviewers(
+    per_scan: LiveFigure, scans: Sequence[Any], of_all: Confidences
+) -> tuple[LiveFigure, LiveFigure]:
+    """Return the figures ``CORRECTED`` and ``READERS``. They use first readings, which no later reviewer changes."""
+    read = [scan for scan in scans if scan.first_reading is not None]
+    twice = [scan for scan in read if scan.second_reading is not None]
+    first = _reviewed(read, [scan.first_reading == scan.predicted_class for scan in read])
+    both = _reviewed(twice, [scan.first_reading == scan.second_reading for scan in twice])
+    readers = estimate_accuracy(both)
+    of_twice = first.correct[[scan.second_reading is not None for scan in read]]
+    correlation = correlation_of_estimates(of_twice, both.correct, len(read))
+    corrected = per_scan.not_assessed or correct_for_reviewers(estimate_accuracy(first, of_all), readers, correlation)
+    return (
+        _with_estimate(Figure.CORRECTED, corrected, count_settled=len(read)),
+        _with_estimate(Figure.READERS, readers, count_settled=len(twice)),
+    )
+
+
+def _with_estimate(figure: Figure, estimate: Estimate | str, **values: Any) -> LiveFigure:
     if isinstance(estimate, str):
-        return LiveFigure(figure=figure, label=label, not_assessed=estimate, **counts)
-    return LiveFigure(figure=figure, label=label, value=estimate.value, low=estimate.low, high=estimate.high, **counts)
+        return LiveFigure(figure=figure, not_assessed=estimate, **values)
+    return LiveFigure(figure=figure, value=estimate.value, low=estimate.low, high=estimate.high, **values)
 
 
-def _reviewed(settled: Sequence[Any], *, by_patient: bool) -> ReviewedScans:
-    """Return the settled scans for an estimate. ``by_patient`` gives each patient the same weight in the mean."""
-    repeats = [scan.count_scan_of_patient if by_patient else 1 for scan in settled]
+def _reviewed(scans: Sequence[Any], agreed: Sequence[bool], repeats: Sequence[int] | int = 1) -> ReviewedScans:
+    """Return scans and their agreement for an estimate. A scan's weight is divided by its number of ``repeats``."""
     return ReviewedScans(
-        correct=np.array([scan.is_agreed for scan in settled], float),
-        probability=np.array([scan.audit_probability for scan in settled], float) * np.array(repeats, float),
-        clusters=[scan.cluster_key for scan in settled],
-        confidence=np.array([scan.confidence for scan in settled], float),
+        correct=np.array(agreed, float),
+        probability=np.array([scan.audit_probability for scan in scans], float) * np.array(repeats, float),
+        clusters=[scan.cluster_key for scan in scans],
+        confidence=np.array([scan.confidence for scan in scans], float),
     )
 
 

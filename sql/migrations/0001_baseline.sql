@@ -17,7 +17,8 @@ create type rescore_state as enum (
 create type review_finding as enum (
     'glioma', 'meningioma', 'normal', 'pituitary', 'other_finding', 'unusable_image', 'cannot_tell');
 create type review_purpose as enum ('risk', 'audit', 'repeat', 'adjudication');
-create type accuracy_figure as enum ('scan', 'patient', 'predicted class', 'finding');  -- in the order of reports
+create type accuracy_figure as enum (  -- in the order of reports
+    'scan', 'scan, corrected', 'patient', 'two readers', 'predicted class', 'finding');
 create type label_source as enum ('readers', 'senior_reader', 'adjudicated');
 
 -- Triggers of append-only tables --------------------------------------------------------------------------------------
@@ -838,24 +839,27 @@ comment on table live_accuracy_figure is
     'days before.';
 comment on column live_accuracy_figure.scoring_run_id is 'The scoring run that made the estimate at its end.';
 comment on column live_accuracy_figure.figure is
-    'scan: share of correct scans. patient: mean of the patients'' shares. predicted class: share of correct scans '
-    'among those predicted as class. finding: share of correct scans among those in which reviewers find class.';
-comment on column live_accuracy_figure.class is 'The class of the figure; null for scan and patient.';
+    'scan: share of correct scans. scan, corrected: the same without the errors of reviewers. patient: mean of the '
+    'patients'' shares. two readers: share of scans in which two blind reviewers find the same. predicted class: share '
+    'of correct scans among those predicted as class. finding: among those in which reviewers find class.';
+comment on column live_accuracy_figure.class is 'The class of a predicted class or finding; null for other figures.';
 comment on column live_accuracy_figure.value is
     'Estimated share of correct predictions, 0 to 1; null if it was not assessed.';
 comment on column live_accuracy_figure.low is 'Lower end of the 95% interval, clustered by patient or scan.';
 comment on column live_accuracy_figure.high is 'Upper end of the 95% interval, clustered by patient or scan.';
 comment on column live_accuracy_figure.not_assessed is 'Reason for having no estimate; null with an estimate.';
 comment on column live_accuracy_figure.count_drawn is
-    'Scans that were drawn into the audit sample; null for a finding, because an unread scan has none.';
+    'Scans that were drawn into the audit sample; null for a finding, two readers and scan, corrected.';
 comment on column live_accuracy_figure.count_read is
-    'Of these, scans with a blind review; null for a finding.';
+    'Of these, scans with a blind review; null if count_drawn is null.';
 comment on column live_accuracy_figure.count_settled is
-    'Of these, scans with a finding other than unusable_image. The estimate uses them.';
+    'Of these, scans with a finding other than unusable_image. The estimate uses them. For two readers, the scans with '
+    'two readings.';
 comment on column live_accuracy_figure.count_conflict is
-    'Of those read, scans in conflict: blind reviewers disagree and no adjudication decided; null for a finding.';
+    'Of those read, scans in conflict: blind reviewers disagree and no adjudication decided; null if count_drawn is '
+    'null.';
 comment on column live_accuracy_figure.count_undecided is
-    'Of those read, scans with cannot_tell or unusable_image only; null for a finding.';
+    'Of those read, scans with cannot_tell or unusable_image only; null if count_drawn is null.';
 comment on column live_accuracy_figure.estimated_at is 'Time of the estimate.';
 
 -- Predictions ---------------------------------------------------------------------------------------------------------

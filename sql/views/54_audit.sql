@@ -35,6 +35,9 @@ with grouped as (
         min(finding) filter (where finding <> 'cannot_tell') as one_finding,
         (array_agg(finding order by review_id desc) filter (
             where purpose = 'adjudication' and finding <> 'cannot_tell'))[1] as adjudicated_finding,
+        array_agg(finding order by review_id) filter (
+            where purpose <> 'adjudication' and finding not in ('cannot_tell', 'unusable_image')) as readings,
+        min(reviewed_at) filter (where finding not in ('cannot_tell', 'unusable_image')) as first_reading_at,
         max(reviewed_at) as last_reviewed_at
     from audit_review
     group by scan_id, frame_index
@@ -44,6 +47,9 @@ select
     frame_index,
     count_reviewer,
     coalesce(adjudicated_finding, case when count_finding = 1 then one_finding end) as finding,
+    readings[1] as first_reading,
+    readings[2] as second_reading,
+    first_reading_at,
     last_reviewed_at
 from grouped;
 comment on view audit_consensus is
@@ -53,12 +59,18 @@ comment on column audit_consensus.count_reviewer is 'Blind reviewers with a find
 comment on column audit_consensus.finding is
     'Finding of the newest blind adjudication, or else of all first blind reviews; null if they differ or none has a '
     'finding.';
+comment on column audit_consensus.first_reading is
+    'Finding of the first blind review with one, whatever others find later. cannot_tell and unusable_image are none.';
+comment on column audit_consensus.second_reading is
+    'Finding of the second person who read the frame blind, before any adjudication; null without one.';
+comment on column audit_consensus.first_reading_at is 'Time of first_reading.';
 comment on column audit_consensus.last_reviewed_at is 'Time of the newest of these reviews.';
 
 -- audited_scan: one row per scored scan of the audit sample: its design weight, the prediction of its scoring run and the
 -- finding of the first blind reviews. Example: which audited scans are in conflict? where outcome = 'conflict'
 -- A file of many frames has one row, for the frame of its first blind review. Before a review it is the frame that the review
 -- page shows first. The weight of a scan in an estimate is 1 / audit_probability. Scans of one cluster_key are related.
+-- A random quarter of the scans is read by two persons, which shows how often reviewers err.
 create view audited_scan as
 with first_read as (
     select distinct on (scan_id) scan_id, frame_index
@@ -88,7 +100,11 @@ select
     end as outcome,
     audit_consensus.finding,
     audit_consensus.finding::text = drawn.predicted_class::text as is_agreed,
+    md5(scan.scan_id::text) < '4' as has_two_readers,
+    audit_consensus.first_reading,
+    audit_consensus.second_reading,
     scan.processed_at,
+    audit_consensus.first_reading_at,
     audit_consensus.last_reviewed_at as reviewed_at
 from scan
 join scoring_run using (scoring_run_id)
@@ -119,5 +135,12 @@ comment on column audited_scan.outcome is
 comment on column audited_scan.finding is 'Finding of the first blind reviews; null unless settled or unusable.';
 comment on column audited_scan.is_agreed is
     'Whether finding and predicted class are equal; null without a finding. other_finding agrees with no class.';
+comment on column audited_scan.has_two_readers is
+    'Whether two persons read the scan blind: a random quarter of the scans, by a hash of scan_id.';
+comment on column audited_scan.first_reading is
+    'Finding of the first blind review with one, whatever others find later. cannot_tell and unusable_image are none.';
+comment on column audited_scan.second_reading is
+    'Finding of the second person who read the scan blind, before any adjudication; null without one.';
+comment on column audited_scan.first_reading_at is 'Time of first_reading.';
 comment on column audited_scan.processed_at is 'Time when the scan was scored.';
 comment on column audited_scan.reviewed_at is 'Time of the newest of these reviews; null without one.';

@@ -37,7 +37,7 @@ def test_weighted_intervals_cover_the_hidden_accuracy(predictions: Predictions, 
 def test_errors_of_reviewers_bias_the_estimate(predictions: Predictions) -> None:
     independent, alike = (coverage(predictions, scenario, periods=50) for scenario in SCENARIOS[-2:])
     assert independent["weighted"].error < -0.05 and alike["weighted"].error > 0.05
-    corrected = "the same, corrected by second readings"
+    corrected = "the same, without errors of reviewers"
     assert abs(independent[corrected].error) < 0.02 and abs(alike[corrected].error) > 0.05
 
 

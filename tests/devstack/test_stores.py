@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -152,19 +153,26 @@ def test_failed_start_raises_with_log_name_and_tail(folder: Path) -> None:
     assert all(service.pid is None for service in stack.status()), "what did start must not be left behind"
 
 
-@pytest.mark.parametrize("refusals", [1, postgres.USER_TRIES])
-def test_two_first_starts_as_root_share_one_system_user(monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
-    """``useradd`` refuses the second of two calls. The user exists at the next check, or the error is reported."""
-    answers = [subprocess.CalledProcessError(9, "useradd", stderr="user 'pgserver' already exists\n")] * refusals
-    wheel = SimpleNamespace(ensure_user_exists=Mock(side_effect=[*answers, None]))
-    monkeypatch.setattr(postgres, "_wheel", lambda: wheel)
-    monkeypatch.setattr(postgres, "USER_WAIT_S", 0)
-    if refusals < postgres.USER_TRIES:
+def test_two_first_starts_as_root_create_the_user_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, largest = [], []
+
+    def create(name: str) -> None:
+        inside.append(name)
+        time.sleep(0.2)
+        largest.append(len(inside))
+        inside.remove(name)
+
+    monkeypatch.setattr(postgres, "_wheel", lambda: SimpleNamespace(ensure_user_exists=create))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(postgres._ensure_user, ["pgserver"] * 2))
+    assert largest == [1, 1]
+
+
+def test_a_refused_system_user_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = subprocess.CalledProcessError(9, "useradd", stderr="cannot lock /etc/passwd\n")
+    monkeypatch.setattr(postgres, "_wheel", lambda: SimpleNamespace(ensure_user_exists=Mock(side_effect=refusal)))
+    with pytest.raises(ServiceFailedError, match=r"user pgserver.*cannot be made.*cannot lock"):
         postgres._ensure_user("pgserver")
-        assert wheel.ensure_user_exists.call_count == refusals + 1
-    else:
-        with pytest.raises(ServiceFailedError, match=r"user pgserver.*cannot be made.*already exists"):
-            postgres._ensure_user("pgserver")
 
 
 def test_external_object_server_is_used(stores: Stack) -> None:

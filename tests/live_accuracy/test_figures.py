@@ -95,6 +95,29 @@ def test_class_figures_have_the_scans_of_their_class(site: Settings, engine: Eng
     assert str(few) == "not assessed: 18 of 20 required patients or scans have a finding"
 
 
+def test_second_readings_remove_the_errors_of_reviewers(site: Settings, engine: Engine) -> None:
+    once = [scan(*RIGHT)] * 40 + [scan(*WRONG)] * 10
+    add_scans(site, add_run(site), once)
+    found = figures(engine)
+    reason = "not assessed: too few scans were read by two persons: 0 of 20 required patients or scans have a finding"
+    assert str(found[Figure.CORRECTED, None]) == reason
+    add_scans(site, add_run(site), [scan(*RIGHT, "glioma")] * 24 + [scan(*WRONG, "glioma")] * 6)
+    found = figures(engine)
+    readers, corrected = found[Figure.READERS, None], found[Figure.CORRECTED, None]
+    assert (readers.value, readers.count_settled) == (pytest.approx(0.8), 30)
+    assert corrected.count_settled == 80 and corrected.value is not None and 0.88 < corrected.value < 0.92
+    assert found[Figure.SCAN, None].counts == "80 drawn, 80 read, 74 settled, 6 in conflict, 0 undecided"
+
+
+def test_a_second_reading_changes_no_evidence_of_a_drop(site: Settings, engine: Engine) -> None:
+    run = add_run(site)
+    add_scans(site, run, [scan(*RIGHT)] * 20 + [scan(*WRONG)] * 20)
+    before = finish(engine, site, run).statistics.drop_evidence
+    add_reviews(site, 1000 * run + 40, "glioma", "reviewer 2", purpose="audit", blind=True)
+    assert finish(engine, site, run).statistics.drop_evidence == before is not None
+    assert per_scan(engine).count_conflict == 1
+
+
 def test_missing_data_gives_a_reason_and_no_number(site: Settings, engine: Engine) -> None:
     assert str(per_scan(engine)) == "not assessed: no scan of the last 90 days is in the audit sample"
     add_scans(site, add_run(site), [scan(*RIGHT)] * 19)

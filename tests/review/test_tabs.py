@@ -8,12 +8,14 @@ from sqlalchemy import Engine
 from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
 from braintumor.errors import ReviewError
+from braintumor.review.decisions import save_review
+from braintumor.review.finding import Finding
 from braintumor.review.page import Caller, dashboard_page, frame_page, session_page, worklist_page
 from braintumor.review.session import find_open_session, start_session, summarize_session
-from braintumor.review.worklist import Filters, Tab, count_waiting, list_worklist
+from braintumor.review.worklist import AUDIT, Filters, Tab, count_waiting, list_worklist
 from braintumor.serving.prediction import ReviewReason
 from tests.review.conftest import AUDITED
-from tests.reviews import add_reviews, retract_review
+from tests.reviews import add_reviews, given, retract_review
 from tests.sql import change, rows
 
 ANN = Caller(person="ann", is_reviewer=True, base="/r/")
@@ -54,6 +56,26 @@ def test_second_reading_hides_the_finding_of_the_first(night: Settings, engine: 
     assert "bob" in frame_page(engine, (1, 0), VIEWER, filters=Filters())
     add_reviews(night, 1, "glioma", "ann")
     assert "bob" in frame_page(engine, (1, 0), ANN, filters=Filters()) and listed(engine, Tab.SECOND) == []
+
+
+def test_two_persons_read_a_quarter_of_the_audit_sample(night: Settings, engine: Engine) -> None:
+    change(night, "update scan set audit_probability = 0.02 where scan_id = 6")
+    ((frame,),) = rows(night, "select frame_index from audited_scan where scan_id = 6 and has_two_readers")
+
+    def audit(person: str) -> list[tuple[int, int]]:
+        return [(each.scan_id, each.frame_index) for each in list_worklist(engine, AUDIT, person=person)]
+
+    assert audit("ann") == [(6, frame), (AUDITED, 0)]
+    for scan_id, shown in ((6, frame), (AUDITED, 0)):
+        assert save_review(engine, given(scan_id, frame_index=shown), person="ann").is_blind
+    assert audit("ann") == [] and audit("bob") == [(6, frame)], "one person reads the other scan"
+    page = frame_page(engine, (6, frame), Caller(person="bob", is_reviewer=True, base="/r/"), filters=AUDIT)
+    assert "Read blind" in page and ">ann" not in page
+    retract_review(night, 6, "ann")
+    assert save_review(engine, given(6, Finding.NORMAL, frame_index=frame), person="bob").is_blind
+    readings = "select first_reading::text, second_reading::text, outcome from audited_scan where scan_id = 6"
+    assert rows(night, readings) == [("glioma", "normal", "conflict")], "a retraction changes no reading"
+    assert audit("bob") == []
 
 
 def test_conflict_to_decide_is_before_own_conflict(night: Settings, engine: Engine) -> None:

@@ -12,6 +12,8 @@ select
     audited_scan.predicted_class::text as predicted_class,
     audited_scan.finding::text as finding,
     audited_scan.is_agreed,
+    audited_scan.first_reading::text as first_reading,
+    audited_scan.second_reading::text as second_reading,
     audited_scan.confidence,
     audited_scan.probability_normal,
     patient.count_scan as count_scan_of_patient,
