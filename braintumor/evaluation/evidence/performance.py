@@ -18,6 +18,7 @@ from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.evaluation.model_history import ModelHistory
 from braintumor.evaluation.store import load_diagnostics, load_evaluation, load_image_predictions
 from braintumor.labels import CLASSES
+from braintumor.live_accuracy.figures import Figure
 from braintumor.registry.model_versions import ModelVersion
 
 
@@ -152,7 +153,7 @@ def live_accuracy(connection: Connection, model: ModelVersion) -> dict[str, Any]
     figures = rows(connection, statement("evaluation/evidence_live"), model)
     if not figures:
         missing = not_assessed("no scoring run of the model has stored an estimate")
-        return dict.fromkeys(("accuracy", "sample", "figures"), missing)
+        return dict.fromkeys(("accuracy", "sample", "readers", "figures"), missing)
     newest = figures[0]
     accuracy = _live(newest)
     return {
@@ -165,6 +166,7 @@ def live_accuracy(connection: Connection, model: ModelVersion) -> dict[str, Any]
             "method": "audit sample of the last 90 days, first blind reviews, each file once, weighted (Hajek, PPI++)",
         },
         "sample": {name: newest[name] for name in newest if name.startswith("count_")},
+        "readers": next(_live(each) for each in figures if each["figure"] == Figure.READERS),
         "figures": [
             {"figure": each["figure"], "label": each["label"], "accuracy": _live(each)}
             | {"count_scan_settled": each["count_settled"]}

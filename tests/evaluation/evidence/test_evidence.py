@@ -50,8 +50,9 @@ def test_evidence_has_verdict_accuracy_alarms_and_decisions(world: Settings, rec
     coverage = {row["label"]: row["coverage"]["value"] for row in evidence["test"]["prediction_sets"]}
     assert coverage == pytest.approx({"glioma": 1, "meningioma": 0.75, "normal": 1, "pituitary": 0.75})
     assert evidence["live"]["sample"]["count_read"] == 40
+    assert reason_of(evidence["live"]["readers"]) == "too few readings"
     assert evidence["live"]["accuracy"]["accuracy"] == {"value": 0.9, "low": 0.78, "high": 0.96}
-    assert "0 of 20 required" in reason_of(evidence["live"]["figures"][2]["accuracy"])
+    assert "0 of 20 required" in reason_of(evidence["live"]["figures"][3]["accuracy"])
     female, male = evidence["subgroups"]["test"]
     assert female["accuracy"]["value"] == pytest.approx(100 / 120)
     assert male["accuracy"] == {"not_assessed": "19 images, 20 are required"}

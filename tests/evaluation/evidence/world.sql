@@ -70,4 +70,5 @@ insert into live_accuracy_figure (scoring_run_id, figure, class, value, low, hig
                                   count_conflict, count_undecided)
 values (3, 'scan', null, 0.9, 0.78, 0.96, 40, 40, 40, 0, 0), (3, 'patient', null, 0.9, 0.77, 0.96, 40, 40, 40, 0, 0);
 insert into live_accuracy_figure (scoring_run_id, figure, class, not_assessed, count_settled)
-values (3, 'finding', 'pituitary', '0 of 20 required patients or scans have a finding', 0);
+values (3, 'two readers', null, 'too few readings', 0),
+    (3, 'finding', 'pituitary', '0 of 20 required patients or scans have a finding', 0);
