@@ -65,12 +65,18 @@ class ShownFrame:
 def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> ShownFrame:
     """Return the data of a frame that the person is allowed to see. ``is_reviewer`` is the permission to review.
 
-    Raises ``ReviewError`` if the frame has no prediction.
+    Raises ``ReviewError`` if the frame has no prediction, or if its file was overwritten.
     """
     frame = {"scan": scan_id, "frame": frame_index}
     row = connection.execute(text(_CURRENT), frame).one_or_none()
     if row is None:
-        raise ReviewError(f"Scan {scan_id} has no prediction for frame {frame_index}. Go back to the worklist.")
+        is_replaced = connection.scalar(text("select is_replaced from scan where scan_id = :scan"), frame)
+        problem = (
+            f"The file of scan {scan_id} was overwritten, and its new version is another scan"
+            if is_replaced
+            else f"Scan {scan_id} has no prediction for frame {frame_index}"
+        )
+        raise ReviewError(f"{problem}. Go back to the worklist.")
     is_hidden = is_blind(connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer)
     shown = [] if is_hidden else [_PREDICTIONS, _REVIEWS, _SAME_IMAGE]
     parts = [tuple(connection.execute(text(sql), frame).all()) for sql in shown] or [(), (), ()]
@@ -130,7 +136,7 @@ _SLICES = """
     from scan as asked
     join scan on scan.scan_id = asked.scan_id or scan.series_pseudonym = asked.series_pseudonym
     join prediction on prediction.scan_id = scan.scan_id
-    where asked.scan_id = :scan
+    where asked.scan_id = :scan and not scan.is_replaced
     order by prediction.scan_id, prediction.frame_index"""
 _PREDICTIONS = """
     select model_name, predicted_class::text as predicted_class, confidence, scored_at

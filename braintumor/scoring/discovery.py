@@ -82,6 +82,7 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
             return stored
         _join_scans(connection)
         _add_new(connection, run)
+        connection.execute(statement("scoring/discover_mark_replaced"))
         _reopen(connection, run)
         _close_vanished(connection, run)
         _record(connection, run, count_seen)

@@ -17,7 +17,7 @@ _SCAN: Final = """
         scan_id, state::text as state, scoring_run_id, chunk_number, count_attempt, isolated_attempts, count_frame,
         size_bytes, format, content_sha256, pixel_sha256, study_pseudonym, series_pseudonym, patient_pseudonym,
         site_pseudonym, station_pseudonym, manufacturer, device_model, field_strength, sequence_family, age_band, sex,
-        arrived_at, discovered_at, processed_at, audit_probability
+        arrived_at, discovered_at, processed_at, audit_probability, is_replaced
     from scan
     where scan_id = :id"""
 _LISTS: Final = {

@@ -668,6 +668,7 @@ create table scan (
     sequence_family    text,
     age_band           text,
     sex                text,
+    is_replaced        boolean not null default false,
     foreign key (scoring_run_id, chunk_number) references scoring_chunk
 );
 comment on table scan is 'One row per S3 object version that any run has listed.';
@@ -704,7 +705,9 @@ comment on column scan.sequence_family is
     'T1, T1 with contrast, T2, FLAIR or other, by the rule of decision 0049; null if the header states no sequence.';
 comment on column scan.age_band is 'Decade of the patient''s age, such as 40 to 49; the last is 90 and over.';
 comment on column scan.sex is 'M, F or O; null without one.';
+comment on column scan.is_replaced is 'Whether a listing found a later version of the object, which is a scan of its own.';
 create index scan_pending on scan (scan_id) where state = 'pending';  -- the plan reads only these
+create index scan_replaced on scan (scan_id) where is_replaced;  -- a listing looks for versions that are present again
 create index scan_by_chunk on scan (scoring_run_id, chunk_number);  -- a worker claims a chunk's scans
 create index scan_by_content on scan (content_sha256) where content_sha256 is not null;  -- duplicates of the same bytes
 create index scan_by_pixels on scan (pixel_sha256) where patient_pseudonym is not null;  -- cross_patient_duplicate_pair

@@ -16,6 +16,7 @@ comment on column repeated_prediction.processed_at is 'Time when the earlier pre
 -- current_prediction: one row per frame, the prediction of the latest run. Example: what is the prediction for scan 17?
 -- The latest run is a scoring run or a rescore, by its number and not by the time of its rows. A rescore that repeats a
 -- model's earlier prediction reuses its row and scored_at (repeated_prediction).
+-- An overwritten file is a new scan, and the scan of its earlier version is left out. prediction_history keeps its rows.
 -- Predictions of a withdrawn model have the added reason model_withdrawn, those of images under two patients
 -- same_content_other_patient. Their rows in prediction do not change.
 -- is_settled, is_conflict and is_scan_judged belong to the frame, so they are true if any prediction of the frame has them.
@@ -66,7 +67,7 @@ from prediction
 join scan using (scan_id)
 join model_version using (model_version_id)
 left join withdrawn_model on withdrawn_model.model_version_id = prediction.model_version_id
-where not exists (
+where not scan.is_replaced and not exists (
     select from prediction as other
     where other.scan_id = prediction.scan_id
       and other.frame_index = prediction.frame_index
@@ -88,8 +89,9 @@ where not exists (
       )
 );
 comment on view current_prediction is
-    'One row per frame: the prediction of the latest run. For review, not for diagnosis. Key: scan_id, frame_index. '
-    'Example: what is the prediction for scan 17?';
+    'One row per frame: the prediction of the latest run. Scans whose file was overwritten are left out, because its '
+    'new version is another scan. For review, not for diagnosis. Key: scan_id, frame_index. Example: what is the '
+    'prediction for scan 17?';
 comment on column current_prediction.review_reasons is
     'Reasons for a review, as written at scoring, plus model_withdrawn and same_content_other_patient as of now; '
     'empty without one.';

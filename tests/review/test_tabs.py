@@ -11,7 +11,7 @@ from braintumor.errors import ReviewError
 from braintumor.review.decisions import save_review
 from braintumor.review.finding import Finding
 from braintumor.review.page import Caller, dashboard_page, frame_page, session_page, worklist_page
-from braintumor.review.session import find_open_session, start_session, summarize_session
+from braintumor.review.session import find_open_session, next_item, start_session, summarize_session
 from braintumor.review.worklist import AUDIT, Filters, Tab, count_waiting, list_worklist
 from braintumor.serving.prediction import ReviewReason
 from tests.review.conftest import AUDITED
@@ -76,6 +76,18 @@ def test_two_persons_read_a_quarter_of_the_audit_sample(night: Settings, engine:
     readings = "select first_reading::text, second_reading::text, outcome from audited_scan where scan_id = 6"
     assert rows(night, readings) == [("glioma", "normal", "conflict")], "a retraction changes no reading"
     assert audit("bob") == []
+
+
+def test_overwritten_files_leave_the_worklist_and_sessions(night: Settings, engine: Engine) -> None:
+    session = start_session(engine, person="ann", minutes=1)
+    listed_before = [each.scan_id for each in list_worklist(engine, Filters(), person="ann")]
+    change(night, "update scan set is_replaced = true where scan_id <> 1")
+    assert 1 in listed_before and len(listed_before) > 1
+    assert [each.scan_id for each in list_worklist(engine, Filters(), person="ann")] == [1]
+    with transaction(engine) as connection:
+        assert next_item(connection, session) in ((1, 0), None), "a session does not lead to a page without an image"
+    with pytest.raises(ReviewError, match="file of scan 2 was overwritten"):
+        frame_page(engine, (2, 0), ANN, filters=Filters())
 
 
 def test_conflict_to_decide_is_before_own_conflict(night: Settings, engine: Engine) -> None:

@@ -86,7 +86,30 @@ def test_overwritten_object_is_a_new_scan(settings: Settings, put: Put) -> None:
     run_scoring_job(settings, run_key="first")
     put("a.png", png(seed=2))
     assert run_scoring_job(settings, run_key="second").count_scored == 1
-    assert rows(settings, "select count(*) from scan") == [(2,)]
+    assert rows(settings, "select scan_id, is_replaced from scan order by 1") == [(1, True), (2, False)]
+
+
+def test_current_predictions_are_those_of_the_present_version(settings: Settings, put: Put) -> None:
+    current = "select scan_id from current_prediction order by 1"
+    put("other.png", png(seed=9))
+    for run_key, seed, scan_id in (("first", 1, 1), ("second", 2, 3), ("third", 3, 4), ("restored", 2, 3)):
+        put("a.png", png(seed=seed))
+        run_scoring_job(settings, run_key=run_key)
+        assert rows(settings, current) == sorted([(2,), (scan_id,)]), run_key
+        assert rows(settings, "select scan_id from scan_prediction order by 1") == sorted([(2,), (scan_id,)])
+    assert rows(settings, "select count(*) from prediction_history") == [(4,)]
+
+
+def test_late_listing_of_an_earlier_version_changes_nothing(settings: Settings, put: Put) -> None:
+    put("a.png", png(seed=1))
+    run_scoring_job(settings, run_key="first")
+    put("a.png", png(seed=2))
+    change(settings, "update scan set arrived_at = arrived_at - interval '1 hour'")
+    run_scoring_job(settings, run_key="second")
+    put("a.png", png(seed=1))
+    change(settings, "update scan set arrived_at = now() + interval '1 hour' where scan_id = 2")
+    run_scoring_job(settings, run_key="late")
+    assert rows(settings, "select scan_id from current_prediction") == [(2,)]
 
 
 def test_object_overwritten_after_listing_is_scored_next_run(settings: Settings, put: Put) -> None:
