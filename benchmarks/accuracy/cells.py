@@ -96,6 +96,7 @@ _FINE_TUNED_FOLDS = (
     ("resnet50", SplitBy.PERSONS, 1),
     ("vgg16", SplitBy.PERSONS, 0),
     ("mobilenet_v2", SplitBy.PERSONS, 0),
+    ("mobilenet_v2", SplitBy.PERSONS, 1),
     ("vgg16", SplitBy.PERSONS, 1),
     *(
         (backbone, by, 0)
