@@ -1,9 +1,9 @@
 """Estimate the live accuracy per scan, per patient and per class, and store one row per scoring run and figure.
 
 The estimates use the audit sample of the last 90 days, and the predictions of the scoring runs of one model. A file of
-many frames counts once. The first blind reviews count, because later reviewers have seen the prediction. Answers on the
-worklist do not count: reviewers see the prediction there, and a scan on the worklist has no known probability of being
-read. Two persons read a quarter of the audit sample, which shows how often reviewers err.
+many frames counts once. The first finding of a blind review counts, whatever others find later. Answers on the worklist
+do not count: reviewers see the prediction there, and a scan on the worklist has no known probability of being read. Two
+persons read a quarter of the audit sample, which shows how often reviewers err.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ class LiveFigure:
         count_drawn: number of scans in the audit sample. It is ``None`` for a finding, because an unread scan has none,
             and for ``READERS`` and ``CORRECTED``. The other counts are ``None`` with it, except ``count_settled``.
         count_read: of these, the number of scans with a blind review.
-        count_settled: of these, the number of scans with a finding. The estimate uses them. For ``READERS`` it is the
-            number of scans with two readings, for ``CORRECTED`` that of scans with a first reading.
-        count_conflict: of those read, the number of scans in conflict.
+        count_settled: of these, the number of scans on which the blind reviewers agree. For ``FINDING``, ``READERS``
+            and ``CORRECTED`` it is the number of scans that the estimate uses.
+        count_conflict: of those read, the number of scans on which blind reviewers disagree. The estimate uses them
+            too, with the first finding.
         count_undecided: of those read, the number of scans with ``cannot_tell`` or ``unusable_image`` only.
     """
 
@@ -81,10 +82,15 @@ class LiveFigure:
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
 
     @property
+    def name(self) -> str:
+        """Return the name of the figure for people."""
+        return f"{_NAMES[self.figure]} {self.label or ''}".strip()
+
+    @property
     def counts(self) -> str:
         """Return the numbers of scans as text."""
         if self.count_drawn is None:
-            return f"{self.count_settled} settled"
+            return f"{self.count_settled} scans"
         return (
             f"{self.count_drawn} drawn, {self.count_read} read, {self.count_settled} settled, "
             f"{self.count_conflict} in conflict, {self.count_undecided} undecided"
@@ -153,14 +159,15 @@ def _figure(
     missing: str = "",
 ) -> LiveFigure:
     """Return the figure of the audited ``scans``. ``missing`` is the reason for having none, if ``scans`` is empty."""
-    settled = [scan for scan in scans if scan.outcome == "settled"]
-    findings = {scan.finding for scan in settled}
-    counts: dict[str, Any] = {"count_settled": len(settled)}
+    found = [scan for scan in scans if scan.finding is not None]
+    findings = {scan.finding for scan in found}
+    counts: dict[str, Any] = {"count_settled": len(found)}
     if figure is not Figure.FINDING:
         outcomes = Counter(scan.outcome for scan in scans)
-        counts |= {
+        counts = {
             "count_drawn": len(scans),
             "count_read": len(scans) - outcomes["unread"],
+            "count_settled": outcomes["settled"],
             "count_conflict": outcomes["conflict"],
             "count_undecided": outcomes["undecided"] + outcomes["unusable"],
         }
@@ -169,22 +176,21 @@ def _figure(
     elif label is None and len(findings) == 1:
         estimate = f"reviewers found one class only ({findings.pop()})"
     else:
-        repeats = [scan.count_scan_of_patient for scan in settled] if figure is Figure.PATIENT else 1
-        agreed = [scan.is_agreed for scan in settled]
-        estimate = estimate_accuracy(_reviewed(settled, agreed, repeats), of_all)
+        repeats = [scan.count_scan_of_patient for scan in found] if figure is Figure.PATIENT else 1
+        estimate = estimate_accuracy(_reviewed(found, [scan.is_agreed for scan in found], repeats), of_all)
     return _with_estimate(figure, estimate, label=label, **counts)
 
 
 def _without_errors_of_reviewers(
     per_scan: LiveFigure, scans: Sequence[Any], of_all: Confidences
 ) -> tuple[LiveFigure, LiveFigure]:
-    """Return the figures ``CORRECTED`` and ``READERS``. They use first readings, which no later reviewer changes."""
-    read = [scan for scan in scans if scan.first_reading is not None]
-    twice = [scan for scan in read if scan.second_reading is not None]
-    first = _reviewed(read, [scan.first_reading == scan.predicted_class for scan in read])
-    both = _reviewed(twice, [scan.first_reading == scan.second_reading for scan in twice])
+    """Return the figures ``CORRECTED`` and ``READERS``."""
+    read = [scan for scan in scans if scan.finding is not None]
+    twice = [scan for scan in read if scan.second_finding is not None]
+    first = _reviewed(read, [scan.is_agreed for scan in read])
+    both = _reviewed(twice, [scan.finding == scan.second_finding for scan in twice])
     readers = estimate_accuracy(both)
-    of_twice = first.correct[[scan.second_reading is not None for scan in read]]
+    of_twice = first.correct[[scan.second_finding is not None for scan in read]]
     correlation = correlation_of_estimates(of_twice, both.correct, len(read))
     corrected = per_scan.not_assessed or correct_for_reviewers(estimate_accuracy(first, of_all), readers, correlation)
     return (
@@ -209,6 +215,14 @@ def _reviewed(scans: Sequence[Any], agreed: Sequence[bool], repeats: Sequence[in
     )
 
 
+_NAMES = {
+    Figure.SCAN: "per scan",
+    Figure.CORRECTED: "per scan, without errors of reviewers",
+    Figure.PATIENT: "per patient",
+    Figure.READERS: "two reviewers agree with each other",
+    Figure.PREDICTED: "predicted as",
+    Figure.FINDING: "reviewers find",
+}
 _STORED = [name for name in LiveFigure.__dataclass_fields__ if name not in ("figure", "label")]
 _NEWEST = """
     select live_accuracy.*, class::text as label

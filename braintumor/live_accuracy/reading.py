@@ -170,7 +170,7 @@ def compare_steps(connection: Connection, model_name: str) -> list[ComparedStep]
         return []
     seconds = median_seconds(connection)
     scans = connection.execute(statement("live_accuracy/audited_scans"), values).all()
-    settled = [scan for scan in scans if scan.outcome == "settled"]
+    settled = [scan for scan in scans if scan.finding is not None]
     judged = JudgedScans(
         tumor_probability=np.array([1 - scan.probability_normal for scan in settled], float),
         is_tumor=np.array([scan.finding in TUMORS for scan in settled], float),

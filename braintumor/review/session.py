@@ -166,7 +166,8 @@ _NEWEST = """
 _PREVIOUS = """
     select scan_id, frame_index
     from review_session_item
-    where review_session_id = :session and place < (
+    join scan using (scan_id)
+    where review_session_id = :session and not is_replaced and place < (
         select place from review_session_item
         where review_session_id = :session and scan_id = :scan and frame_index = :frame)
     order by place desc

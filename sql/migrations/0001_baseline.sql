@@ -856,10 +856,10 @@ comment on column live_accuracy_figure.count_drawn is
 comment on column live_accuracy_figure.count_read is
     'Of these, scans with a blind review; null if count_drawn is null.';
 comment on column live_accuracy_figure.count_settled is
-    'Of these, scans with a finding other than unusable_image. The estimate uses them. For two readers, the scans with '
-    'two readings.';
+    'Of these, scans on which the blind reviewers agree, or an adjudication decided. For finding, two readers and scan, '
+    'corrected: the scans that the estimate uses.';
 comment on column live_accuracy_figure.count_conflict is
-    'Of those read, scans in conflict: blind reviewers disagree and no adjudication decided; null if count_drawn is '
+    'Of those read, scans on which blind reviewers disagree. The estimate uses their first finding. Null if count_drawn is '
     'null.';
 comment on column live_accuracy_figure.count_undecided is
     'Of those read, scans with cannot_tell or unusable_image only; null if count_drawn is null.';

@@ -8,7 +8,7 @@ with patient as (
         sum(confidence / audit_probability::double precision) as confidence,
         sum(is_agreed::integer / audit_probability::double precision) as agreed
     from braintumor.audited_scan
-    where outcome = 'settled'
+    where finding is not null
     group by model_name, bin, cluster_key
 ),
 band as (

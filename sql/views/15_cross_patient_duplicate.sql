@@ -1,11 +1,13 @@
 -- cross_patient_duplicate_pair: one row per scored scan and scored scan of another patient with the same image, so each pair
 -- has two rows. Example: which images are filed under two patients?
--- The image is the same if the pixels of all scored frames are equal, in any file. Both scans have a patient pseudonym.
+-- The image is the same if the pixels of all scored frames are equal, in any file. Both scans have a patient pseudonym, and neither
+-- file was overwritten.
 create view cross_patient_duplicate_pair as
 select scan.scan_id, other.scan_id as other_scan_id
 from scan
 join scan as other using (pixel_sha256)
-where other.patient_pseudonym <> scan.patient_pseudonym and other.state = 'scored' and scan.state = 'scored';
+where other.patient_pseudonym <> scan.patient_pseudonym and other.state = 'scored' and scan.state = 'scored'
+  and not other.is_replaced and not scan.is_replaced;
 comment on view cross_patient_duplicate_pair is
     'One row per scored scan and scored scan of another patient with equal pixels, so each pair has two rows. Key: '
     'scan_id, other_scan_id. Example: which images are filed under two patients?';

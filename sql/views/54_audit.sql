@@ -36,8 +36,8 @@ with grouped as (
         (array_agg(finding order by review_id desc) filter (
             where purpose = 'adjudication' and finding <> 'cannot_tell'))[1] as adjudicated_finding,
         array_agg(finding order by review_id) filter (
-            where purpose <> 'adjudication' and finding not in ('cannot_tell', 'unusable_image')) as readings,
-        min(reviewed_at) filter (where finding not in ('cannot_tell', 'unusable_image')) as first_reading_at,
+            where purpose <> 'adjudication' and finding not in ('cannot_tell', 'unusable_image')) as findings,
+        min(reviewed_at) filter (where finding not in ('cannot_tell', 'unusable_image')) as first_finding_at,
         max(reviewed_at) as last_reviewed_at
     from audit_review
     group by scan_id, frame_index
@@ -47,9 +47,9 @@ select
     frame_index,
     count_reviewer,
     coalesce(adjudicated_finding, case when count_finding = 1 then one_finding end) as finding,
-    readings[1] as first_reading,
-    readings[2] as second_reading,
-    first_reading_at,
+    findings[1] as first_finding,
+    findings[2] as second_finding,
+    first_finding_at,
     last_reviewed_at
 from grouped;
 comment on view audit_consensus is
@@ -59,15 +59,16 @@ comment on column audit_consensus.count_reviewer is 'Blind reviewers with a find
 comment on column audit_consensus.finding is
     'Finding of the newest blind adjudication, or else of all first blind reviews; null if they differ or none has a '
     'finding.';
-comment on column audit_consensus.first_reading is
+comment on column audit_consensus.first_finding is
     'Finding of the first blind review with one, whatever others find later. cannot_tell and unusable_image are none.';
-comment on column audit_consensus.second_reading is
+comment on column audit_consensus.second_finding is
     'Finding of the second person who read the frame blind, before any adjudication; null without one.';
-comment on column audit_consensus.first_reading_at is 'Time of first_reading.';
+comment on column audit_consensus.first_finding_at is 'Time of first_finding.';
 comment on column audit_consensus.last_reviewed_at is 'Time of the newest of these reviews.';
 
 -- audited_scan: one row per scored scan of the audit sample: its design weight, the prediction of its scoring run and the
--- finding of the first blind reviews. Example: which audited scans are in conflict? where outcome = 'conflict'
+-- finding of the first blind review. Example: which audited scans are in conflict? where outcome = 'conflict'
+-- The scan of an overwritten file is left out if it was not read, because it can no longer be read.
 -- A file of many frames has one row, for the frame of its first blind review. Before a review it is the frame that the review
 -- page shows first. The weight of a scan in an estimate is 1 / audit_probability. Scans of one cluster_key are related.
 -- A random quarter of the scans is read by two persons, which shows how often reviewers err.
@@ -98,13 +99,12 @@ select
         when audit_consensus.count_reviewer > 0 then 'conflict'
         else 'undecided'
     end as outcome,
-    audit_consensus.finding,
-    audit_consensus.finding::text = drawn.predicted_class::text as is_agreed,
+    audit_consensus.first_finding as finding,
+    audit_consensus.first_finding::text = drawn.predicted_class::text as is_agreed,
     md5(scan.scan_id::text) < '4' as has_two_readers,
-    audit_consensus.first_reading,
-    audit_consensus.second_reading,
+    audit_consensus.second_finding,
     scan.processed_at,
-    audit_consensus.first_reading_at,
+    audit_consensus.first_finding_at as found_at,
     audit_consensus.last_reviewed_at as reviewed_at
 from scan
 join scoring_run using (scoring_run_id)
@@ -118,10 +118,11 @@ cross join lateral (
     limit 1
 ) as drawn
 left join audit_consensus on audit_consensus.scan_id = scan.scan_id and audit_consensus.frame_index = drawn.frame_index
-where scan.audit_probability is not null and scan.state = 'scored';
+where scan.audit_probability is not null and scan.state = 'scored'
+  and not (scan.is_replaced and audit_consensus.scan_id is null);
 comment on view audited_scan is
     'One row per scored scan of the audit sample: its design weight, the prediction of its scoring run and the finding '
-    'of the first blind reviews. Key: scan_id. Example: which audited scans are in conflict?';
+    'of the first blind review. Key: scan_id. Example: which audited scans are in conflict?';
 comment on column audited_scan.frame_index is
     'Frame of the first blind review; before a review, the frame that the review page shows first.';
 comment on column audited_scan.scoring_run_id is 'The scoring run that scored the scan.';
@@ -130,17 +131,17 @@ comment on column audited_scan.model_name is 'Name of that model.';
 comment on column audited_scan.cluster_key is
     'Equal for related scans: the pseudonym of the patient, study or series, or else a hash of the file.';
 comment on column audited_scan.outcome is
-    'settled: the first blind reviews give a finding. conflict: reviewers disagree. undecided: only cannot_tell. '
-    'unusable: unusable_image. unread: no blind review yet.';
-comment on column audited_scan.finding is 'Finding of the first blind reviews; null unless settled or unusable.';
+    'settled: the blind reviewers agree, or an adjudication decided. conflict: they disagree. undecided: only '
+    'cannot_tell. unusable: unusable_image. unread: no blind review yet.';
+comment on column audited_scan.finding is
+    'Finding of the first blind review with one, whatever others find later. It counts in all estimates. Null if all '
+    'reviews are cannot_tell or unusable_image.';
 comment on column audited_scan.is_agreed is
     'Whether finding and predicted class are equal; null without a finding. other_finding agrees with no class.';
 comment on column audited_scan.has_two_readers is
     'Whether two persons read the scan blind: a random quarter of the scans, by a hash of scan_id.';
-comment on column audited_scan.first_reading is
-    'Finding of the first blind review with one, whatever others find later. cannot_tell and unusable_image are none.';
-comment on column audited_scan.second_reading is
+comment on column audited_scan.second_finding is
     'Finding of the second person who read the scan blind, before any adjudication; null without one.';
-comment on column audited_scan.first_reading_at is 'Time of first_reading.';
+comment on column audited_scan.found_at is 'Time of finding.';
 comment on column audited_scan.processed_at is 'Time when the scan was scored.';
 comment on column audited_scan.reviewed_at is 'Time of the newest of these reviews; null without one.';

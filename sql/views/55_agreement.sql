@@ -74,7 +74,8 @@ comment on column review_comparison.count_reviewer is 'Reviewers with a finding.
 comment on column review_comparison.reviewed_at is 'Time of the newest review that counts.';
 
 -- time_to_review: one row per frame with a prediction. Example: how long does a predicted tumor wait for a reviewer?
--- scored_at is the time of the first prediction, reviewed_at of the first review that was not retracted.
+-- scored_at is the time of the first prediction, reviewed_at of the first review that was not retracted. A file that was
+-- overwritten before a review is left out.
 create view time_to_review as
 select
     prediction.scan_id,
@@ -97,7 +98,7 @@ left join (
     where not exists (select from review_retraction where review_retraction.review_id = review.review_id)
     group by review.scan_id, review.frame_index
 ) as first_review using (scan_id, frame_index)
-where not exists (
+where (first_review.reviewed_at is not null or not scan.is_replaced) and not exists (
     select from prediction as earlier
     where earlier.scan_id = prediction.scan_id
       and earlier.frame_index = prediction.frame_index

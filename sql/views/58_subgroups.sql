@@ -25,7 +25,7 @@ comment on column scan_subgroup.subgroup is 'Value of the attribute. For site an
 -- subgroup_summary: one row per attribute and subgroup, over the scoring runs of the last 28 days.
 -- Example: does one scanner have more rejections than the others?
 -- Drift is the population stability index of the predicted classes, against the 28 days before. It has the same least
--- number of predictions as drift_weekly. The live accuracy is that of the settled scans of the audit sample, over 90
+-- number of predictions as drift_weekly. The live accuracy is that of the audited scans with a finding, over 90
 -- days: each scan has the weight 1 / audit_probability, as in live_accuracy. Its interval takes the scans of one patient as
 -- one (Kish's effective number).
 create view subgroup_summary as
@@ -75,7 +75,7 @@ patient as (
         sum(is_agreed::integer / audit_probability::double precision) as agreed
     from audited_scan
     join scan_subgroup using (scan_id)
-    where outcome = 'settled' and audited_scan.processed_at > now() - interval '90 days'
+    where finding is not null and audited_scan.processed_at > now() - interval '90 days'
     group by attribute, subgroup, cluster_key
 ),
 reviewed as (

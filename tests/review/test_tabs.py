@@ -11,7 +11,7 @@ from braintumor.errors import ReviewError
 from braintumor.review.decisions import save_review
 from braintumor.review.finding import Finding
 from braintumor.review.page import Caller, dashboard_page, frame_page, session_page, worklist_page
-from braintumor.review.session import find_open_session, next_item, start_session, summarize_session
+from braintumor.review.session import find_open_session, find_session, next_item, start_session, summarize_session
 from braintumor.review.worklist import AUDIT, Filters, Tab, count_waiting, list_worklist
 from braintumor.serving.prediction import ReviewReason
 from tests.review.conftest import AUDITED
@@ -73,9 +73,17 @@ def test_two_persons_read_a_quarter_of_the_audit_sample(night: Settings, engine:
     assert "Read blind" in page and ">ann" not in page
     retract_review(night, 6, "ann")
     assert save_review(engine, given(6, Finding.NORMAL, frame_index=frame), person="bob").is_blind
-    readings = "select first_reading::text, second_reading::text, outcome from audited_scan where scan_id = 6"
-    assert rows(night, readings) == [("glioma", "normal", "conflict")], "a retraction changes no reading"
+    findings = "select finding::text, second_finding::text, outcome from audited_scan where scan_id = 6"
+    assert rows(night, findings) == [("glioma", "normal", "conflict")], "a retraction changes no finding"
     assert audit("bob") == []
+
+
+def test_old_audited_scans_wait_for_no_second_person(night: Settings, engine: Engine) -> None:
+    change(night, "update scan set audit_probability = case scan_id when 6 then 0.02 end")
+    add_reviews(night, 6, "glioma", "ann", purpose="audit", blind=True)
+    assert [each.scan_id for each in list_worklist(engine, AUDIT, person="bob")] == [6]
+    change(night, "update scan set processed_at = processed_at - interval '91 days'")
+    assert list_worklist(engine, AUDIT, person="bob") == []
 
 
 def test_overwritten_files_leave_the_worklist_and_sessions(night: Settings, engine: Engine) -> None:
@@ -85,9 +93,18 @@ def test_overwritten_files_leave_the_worklist_and_sessions(night: Settings, engi
     assert 1 in listed_before and len(listed_before) > 1
     assert [each.scan_id for each in list_worklist(engine, Filters(), person="ann")] == [1]
     with transaction(engine) as connection:
-        assert next_item(connection, session) in ((1, 0), None), "a session does not lead to a page without an image"
+        found = find_session(connection, session, person="ann")
+        assert (next_item(connection, session) is None) == (found.count_item == 0), "no page without an image"
     with pytest.raises(ReviewError, match="file of scan 2 was overwritten"):
         frame_page(engine, (2, 0), ANN, filters=Filters())
+
+
+def test_overwritten_files_take_no_place_on_a_page(night: Settings, engine: Engine) -> None:
+    add_reviews(night, 1, "glioma", "ann")
+    add_reviews(night, 2, "glioma", "ann")
+    change(night, "update scan set is_replaced = true where scan_id = 2")
+    items = list_worklist(engine, Filters(tab=Tab.MINE), person="ann", count=1)
+    assert [each.scan_id for each in items] == [1]
 
 
 def test_conflict_to_decide_is_before_own_conflict(night: Settings, engine: Engine) -> None:

@@ -42,6 +42,8 @@ def test_prediction_has_provenance_and_replays(settings: Settings, put: Put) -> 
     put("Jane_Doe.png", png(seed=6))
     again = invoke(settings, "prediction", "explain", "1", "--replay")
     assert again.exit_code == 1 and "object: overwritten" in again.stdout
+    run_scoring_job(settings, run_key="next")
+    assert "run_key: night" in printed(settings, "prediction", "explain", "1"), "also when the new version is scored"
 
 
 def test_replay_names_a_changed_link(settings: Settings, put: Put) -> None:

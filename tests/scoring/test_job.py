@@ -100,18 +100,6 @@ def test_current_predictions_are_those_of_the_present_version(settings: Settings
     assert rows(settings, "select count(*) from prediction_history") == [(4,)]
 
 
-def test_late_listing_of_an_earlier_version_changes_nothing(settings: Settings, put: Put) -> None:
-    put("a.png", png(seed=1))
-    run_scoring_job(settings, run_key="first")
-    put("a.png", png(seed=2))
-    change(settings, "update scan set arrived_at = arrived_at - interval '1 hour'")
-    run_scoring_job(settings, run_key="second")
-    put("a.png", png(seed=1))
-    change(settings, "update scan set arrived_at = now() + interval '1 hour' where scan_id = 2")
-    run_scoring_job(settings, run_key="late")
-    assert rows(settings, "select scan_id from current_prediction") == [(2,)]
-
-
 def test_object_overwritten_after_listing_is_scored_next_run(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     job = ScoringJob.open(settings)

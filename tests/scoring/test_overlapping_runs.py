@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from hashlib import md5
 from threading import Event, Thread
 
 import pytest
@@ -118,3 +119,21 @@ def test_pending_scan_without_object_is_superseded(settings: Settings, put: Put,
         settings, run, (lambda: discover_whole(settings, opened(settings, "other"))) if seen_by_another else nothing
     )
     assert states(settings) == ["superseded", "pending"]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_version_of_a_later_listing_stays_the_present_one(settings: Settings, put: Put, is_known: bool) -> None:
+    put("a.png", png(seed=1))
+    if is_known:
+        discover_whole(settings, opened(settings, "first"))
+
+    def overwrite() -> None:
+        put("a.png", png(seed=2))
+        discover_whole(settings, opened(settings, "quick"))
+
+    list_while(settings, opened(settings, "slow"), overwrite)
+    present = "select etag from scan join scan_location using (scan_id) where not is_replaced"
+    assert rows(settings, present) == [(md5(png(seed=2)).hexdigest(),)]
+    put("a.png", png(seed=1))
+    discover_whole(settings, opened(settings, "restored"))
+    assert rows(settings, present) == [(md5(png(seed=1)).hexdigest(),)], "whatever the times of S3"

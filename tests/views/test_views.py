@@ -94,6 +94,17 @@ def test_a_review_removes_a_frame_and_a_retraction_restores_it(world: Settings, 
     assert rows(world, WORKLIST) == OPEN
 
 
+def test_a_corrected_file_ends_the_alarm_of_two_patients(world: Settings) -> None:
+    pairs = "select scan_id, other_scan_id from cross_patient_duplicate_pair order by scan_id"
+    assert rows(world, pairs) == [(9, 10), (10, 9)]
+    change(world, "update scan set is_replaced = true where scan_id = 9")
+    assert rows(world, pairs) == []
+    (ten,) = rows(world, "select review_reasons from current_prediction where scan_id = 10")
+    assert "same_content_other_patient" not in ten[0]
+    assert rows(world, "select frame_index from current_prediction where scan_id = 9") == []
+    assert rows(world, "select 1 from time_to_review where scan_id = 9 and reviewed_at is null") == []
+
+
 def test_cannot_tell_settles_no_frame(world: Settings) -> None:
     add_review(world, 1, "cannot_tell", by="bob")
     assert rows(world, WORKLIST) == OPEN
@@ -200,7 +211,7 @@ def test_a_retraction_does_not_end_a_blind_conflict(world: Settings) -> None:
     assert rows(world, AUDITED_BLIND) == BEFORE[:2]
     change(world, "insert into review_retraction values (9)")
     assert rows(world, AUDITED_BLIND) == BEFORE[:2]
-    assert rows(world, AUDITED)[2] == (7, "conflict", None)
+    assert rows(world, AUDITED)[2] == (7, "conflict", False), "the first finding counts"
     add_review(world, 7, "pituitary", by="cid", purpose="adjudication", is_blind=True)
     change(world, "insert into review_retraction values (:number)", number=number)
     assert rows(world, AUDITED_BLIND) == [*BEFORE[:2], (7, "pituitary", False)]

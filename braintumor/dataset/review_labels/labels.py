@@ -175,7 +175,7 @@ _LABELS = f"""
 _NEW = """
     select scan_id, frame_index, label
     from reviewed_label(:minimum, cast(:seniors as text[]), :blind)
-    where label is not null
+    where label is not null and scan_id not in (select scan_id from scan where is_replaced)
     except
     select scan_id, frame_index, label from snapshot_review
     except

@@ -126,7 +126,7 @@ def facts(status: RunStatus) -> list[tuple[str, str]]:
         lines.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
     lines.append(("Subgroups", _deviating(f)))
     lines += [
-        (f"Live accuracy per {figure.figure} ({PERIOD_DAYS} days)", f"{figure}; {figure.counts}")
+        (f"Live accuracy, {figure.name} ({PERIOD_DAYS} days)", f"{figure}; {figure.counts}")
         for figure in f.live_figures
         if figure.label is None
     ]

@@ -1,15 +1,9 @@
--- The first reading of this year (UTC) of each patient or scan of the audit sample, in the order of the readings. Later
--- reviewers do not change it.
+-- The first finding of this year (UTC) on each patient or scan of the audit sample, in the order of the findings.
 with first_answer as (
-    select distinct on (cluster_key)
-        scan_id,
-        model_version_id,
-        first_reading::text = predicted_class::text as is_agreed,
-        first_reading_at
+    select distinct on (cluster_key) scan_id, model_version_id, is_agreed, found_at
     from audited_scan
-    where first_reading is not null
-      and first_reading_at >= date_trunc('year', now() at time zone 'utc') at time zone 'utc'
-    order by cluster_key, first_reading_at, scan_id
+    where found_at >= date_trunc('year', now() at time zone 'utc') at time zone 'utc'
+    order by cluster_key, found_at, scan_id
 )
 select first_answer.model_version_id, first_answer.is_agreed, tested.accuracy as test_accuracy
 from first_answer
@@ -20,4 +14,4 @@ cross join lateral (
     order by evaluated_at desc, evaluation_id desc
     limit 1
 ) as tested
-order by first_reading_at, scan_id
+order by found_at, scan_id

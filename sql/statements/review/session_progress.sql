@@ -1,8 +1,11 @@
--- The progress of a person's review session.
+-- The progress of a person's review session. A frame whose file was overwritten before its review does not count.
 select
     minutes,
     extract(epoch from now() - started_at)::double precision as seconds,
-    (select count(*) from review_session_item as item where item.review_session_id = :session) as count_item,
+    (select count(*) from review_session_item as item join scan using (scan_id)
+     where item.review_session_id = :session
+       and (not scan.is_replaced or {% include "review/is_reviewed_in_session.sql" %})
+    ) as count_item,
     (select count(*) from review_session_item as item
      where item.review_session_id = :session and {% include "review/is_reviewed_in_session.sql" %}
     ) as count_reviewed

@@ -2,6 +2,7 @@
 select scan_id, frame_index
 from current_review
 where reviewer = :person and reviewed_at < now() - make_interval(days => :days)
+  and not exists (select from scan where scan.scan_id = current_review.scan_id and is_replaced)
   and finding in ('glioma', 'meningioma', 'normal', 'pituitary')
   and not exists (
     select from review as repeated

@@ -1,6 +1,6 @@
 -- One frame per scan of the audit sample that waits for the person, the newest scans first, for any predicted class.
 -- A scan without a finding waits. A stable random order chooses its frame, and a frame with different findings comes first.
--- A scan that two persons read (`has_two_readers` of the view audited_scan) also waits after its first reading.
+-- A scan that two persons read (`has_two_readers` of the view audited_scan) also waits for the second person, for 90 days.
 select
     {% include "review/worklist_columns.sql" %}
 from (select scan_id as audited_id from scan where audit_probability is not null) as audited
@@ -16,7 +16,8 @@ cross join lateral (
     select frame_index, true
     from audited_scan
     where scan_id = audited_id
-      and has_two_readers and outcome = 'settled' and first_reading is not null and second_reading is null
+      and has_two_readers and outcome = 'settled' and processed_at > now() - interval '90 days'
+      and (select count(*) from audit_review where audit_review.scan_id = audited_id) = 1
       and not exists (select from review where review.scan_id = audited_id and reviewer = :person)
     order by is_second
     limit 1

@@ -1,6 +1,6 @@
 -- Frames with reviews, the newest first: those of the person, those with a finding, those with a class from one other
 -- reviewer, or those in conflict. Conflicts that the person can decide come before conflicts with a review of the person.
--- Frames that the person reads blind are left out.
+-- Frames that the person reads blind are left out, and those of overwritten files.
 with listed as materialized (
     select
         frame.scan_id,
@@ -21,6 +21,7 @@ with listed as materialized (
             else frame.is_conflict
         end
       and not {% include "review/is_hidden.sql" %}
+      and not exists (select from scan where scan.scan_id = frame.scan_id and is_replaced)
     order by is_last, reviewed_at desc
     limit :count
 )

@@ -47,4 +47,6 @@ left join gate_verdict using (gate_verdict_id)
 where prediction.scan_id = :scan and prediction.frame_index = :frame
   and model_version.model_name = coalesce(
     cast(:model as text),
-    (select model_name from current_prediction where scan_id = :scan and frame_index = :frame))
+    (select model_name from current_prediction where scan_id = :scan and frame_index = :frame),
+    (select model_name from prediction_history where scan_id = :scan and frame_index = :frame
+     order by scored_at desc limit 1))  -- of an overwritten file
