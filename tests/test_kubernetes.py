@@ -142,6 +142,14 @@ def test_secret_holds_only_values_that_pods_use() -> None:
     assert asked == {name for name in secret_names() if not re.match(left_out, name)}
 
 
+def test_no_component_may_use_the_kubernetes_api() -> None:
+    assert VALUES["allowPodLaunching"] is VALUES["apiServer"]["allowPodLogReading"] is False
+    assert "allowJobLaunching" not in VALUES and not any("serviceAccount" in one for one in CELERY["sets"])
+    for part in (CELERY, *(VALUES[name] for name in ("apiServer", "scheduler", "dagProcessor", "triggerer", "redis"))):
+        assert part["serviceAccount"] == {"automountServiceAccountToken": False}
+    assert POD["automountServiceAccountToken"] is False
+
+
 def test_only_the_job_has_the_owner_password() -> None:
     of_chart, of_job = str(OF_CHART), str(JOB["env"])
     for key in ("BRAINTUMOR_DB_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "POSTGRES_PASSWORD"):
@@ -244,6 +252,7 @@ def test_rendered_containers_have_secrets_of_their_role() -> None:
         pytest.skip(NO_CHART)
     objects = rendered(path)
     assert not [one for one in objects if one["kind"] == "Secret"]
+    assert not [one for one in objects if one["kind"].endswith("Role") and "create" in str(one["rules"])]
     pods = {one["metadata"]["name"].removeprefix("airflow-"): one["spec"]["template"]["spec"]
             for one in objects if one["kind"] in {"Deployment", "StatefulSet"}}  # fmt: skip
     assert pods.keys() == {"api-server", "scheduler", "dag-processor", "triggerer", "worker", "worker-gpu", "redis"}
