@@ -142,6 +142,31 @@ def test_init_creates_tables_pools_login_and_buckets() -> None:
     assert SERVICES["apiserver"]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
 
 
+@pytest.mark.parametrize(
+    ("is_first", "made"),
+    [(True, {"pools set gpu", "pools set score", "users create --username"}), (False, set())],
+    ids=["first", "repeated"],
+)
+def test_repeated_init_keeps_pools_and_logins(tmp_path: Path, is_first: bool, made: set[str]) -> None:
+    users = "" if is_first else '{"username": "ann", "roles": ["Viewer", "Admin"]}'
+    (tmp_path / "airflow").write_text(f"""#!/bin/sh
+echo "$*" >> calls
+case "$1 $2" in
+    "pools get") exit {int(is_first)};;
+    "users list") echo '[{users}]';;
+esac
+""")
+    (tmp_path / "braintumor").write_text("#!/bin/sh\n")
+    for name in ("airflow", "braintumor"):
+        (tmp_path / name).chmod(0o755)
+    script = with_values(SERVICES["init"]["command"], {})
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "AIRFLOW_ADMIN_PASSWORD": "secret"}
+    subprocess.run(script, cwd=tmp_path, env=environment, check=True)
+    calls = [" ".join(line.split()[:3]) for line in (tmp_path / "calls").read_text().splitlines()]
+    assert calls[0] == "db migrate"
+    assert {call for call in calls if re.match("pools set|users create", call)} == made
+
+
 def test_services_wait_only_for_those_with_health_checks() -> None:
     for name, one in SERVICES.items():
         for other, how in one.get("depends_on", {}).items():
