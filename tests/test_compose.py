@@ -103,9 +103,18 @@ def test_services_share_secrets_and_may_write_logs() -> None:
     for name in ("CORE__FERNET_KEY", "API_AUTH__JWT_SECRET", "CELERY__BROKER_URL", "CELERY__RESULT_BACKEND"):
         values = [one["environment"].get(f"AIRFLOW__{name}") for one in OF_AIRFLOW.values()]
         assert len({*values} - {None}) == 1
-    (folder,) = {one["volumes"][0].split(":")[1] for one in OF_AIRFLOW.values()}
+    assert len({one["volumes"][0] for one in OF_AIRFLOW.values()}) == 1
+    folders = {volume.split(":")[1] for one in OF_AIRFLOW.values() for volume in one["volumes"]}
     as_root, _, _ = (PROJECT / "Dockerfile").read_text().partition("USER airflow")
-    assert re.search(rf"install -d -o airflow .*{folder}", as_root)
+    for folder in folders:
+        assert re.search(rf"install -d -o airflow .*{folder}\b", as_root)
+
+
+@pytest.mark.parametrize(("name", "period"), [("worker", "10m"), ("gpu-worker", "24h")])
+def test_workers_end_their_tasks_and_keep_checkpoints(name: str, period: str) -> None:
+    assert SERVICES[name]["stop_grace_period"] == period
+    folder = SERVICES[name]["environment"]["BRAINTUMOR_CACHE_FOLDER"]
+    assert f"worker-cache:{folder}" in SERVICES[name]["volumes"] and "worker-cache" in COMPOSE["volumes"]
 
 
 def test_workers_without_session_key_serve_no_logs() -> None:
