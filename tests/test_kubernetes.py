@@ -135,7 +135,7 @@ def test_references_are_defined_above_and_in_secret_or_config(place: str) -> Non
 
 def test_secret_holds_only_values_that_pods_use() -> None:
     (left_out,) = re.findall(
-        r"create secret generic braintumor --from-env-file=<\(grep -Ev '\^\(([\w|]+)\)' \.env\)", PAGE
+        r"create secret generic braintumor .*--from-env-file=<\(grep -Ev '\^\(([\w|]+)\)' \.env\)", PAGE
     )
     asked = {item["valueFrom"]["secretKeyRef"]["key"] for environment in ENVIRONMENTS.values() for item in environment
              if "secretKeyRef" in item.get("valueFrom", {})}  # fmt: skip
@@ -229,7 +229,7 @@ def test_chart_itself_provides_only_the_jwt_key() -> None:
     assert {*builtin} <= BUILT_IN
     assert {name for name in BUILT_IN & {*by_name(OF_CHART)} if builtin.get(name, True)} == set()
     assert {name for name, is_on in builtin.items() if is_on} == {"AIRFLOW__API_AUTH__JWT_SECRET"}
-    assert re.findall(r"create secret generic (\S+) --from-literal=jwt-secret=", PAGE) == [VALUES["jwtSecretName"]]
+    assert re.findall(r"create secret generic (\S+) .*--from-literal=jwt-secret=", PAGE) == [VALUES["jwtSecretName"]]
     names = [
         VALUES[name] for name in ("fernetKeySecretName", "apiSecretKeySecretName")
     ]  # so the chart creates no Secret of its own
