@@ -18,7 +18,7 @@ RUN sed -e '/--hash/d' -e 's/ \\$//' requirements.lock > /tmp/constraints.txt \
 COPY --chown=airflow:0 dags /opt/airflow/dags
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
 COPY --chown=airflow:0 docs /opt/airflow/docs
-RUN install -d -o airflow -g 0 -m 0775 /opt/airflow/logs  # a new volume mounted here gets this owner
+RUN install -d -o airflow -g 0 -m 0775 /opt/airflow/logs /var/cache/braintumor  # for the owner of new volumes
 USER airflow
 WORKDIR /opt/airflow
 

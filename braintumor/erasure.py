@@ -126,6 +126,7 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
                 removed = [*_clean_pages(connection, store, models, erased), *_clean_models(store, erased)]
                 removed += erased["picture_uris"]
                 store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
+                removed += _delete_unnamed_frames(connection, store, models)
                 objects = _mark_files(connection, store, erased, labeled, key=key)
             removed += without_patient(store, entries, key, patient=subject, images=set(erased["image_sha256s"]))
             if with_objects:
@@ -302,6 +303,21 @@ def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, eras
             if kept != manifest:
                 store.write(uri, kept.encode(), content_type="text/csv; charset=utf-8")
                 yield str(uri)
+
+
+def _delete_unnamed_frames(connection: Connection, store: ObjectStore, models: S3Uri) -> list[str]:
+    """Delete the images of reviewed frames that no row names, and return their addresses.
+
+    Such images can show any person. They exist if the database was restored from an older backup than S3. A snapshot
+    draws an image again if its frame has a label.
+    """
+    found = [str(S3Uri(bucket=entry.bucket, key=entry.key)) for entry in store.list(models / "reviewed/")]
+    named = """
+        select image_uri from reviewed_frame where image_uri = any(:uris)
+        union select image_uri from snapshot_image where image_uri = any(:uris)"""
+    unnamed = sorted({*found} - {*connection.scalars(text(named), {"uris": found})})
+    store.delete(map(S3Uri.parse, unnamed))
+    return unnamed
 
 
 def _shows_images(key: str) -> bool:

@@ -103,9 +103,18 @@ def test_services_share_secrets_and_may_write_logs() -> None:
     for name in ("CORE__FERNET_KEY", "API_AUTH__JWT_SECRET", "CELERY__BROKER_URL", "CELERY__RESULT_BACKEND"):
         values = [one["environment"].get(f"AIRFLOW__{name}") for one in OF_AIRFLOW.values()]
         assert len({*values} - {None}) == 1
-    (folder,) = {one["volumes"][0].split(":")[1] for one in OF_AIRFLOW.values()}
+    assert len({one["volumes"][0] for one in OF_AIRFLOW.values()}) == 1
+    folders = {volume.split(":")[1] for one in OF_AIRFLOW.values() for volume in one["volumes"]}
     as_root, _, _ = (PROJECT / "Dockerfile").read_text().partition("USER airflow")
-    assert re.search(rf"install -d -o airflow .*{folder}", as_root)
+    for folder in folders:
+        assert re.search(rf"install -d -o airflow .*{folder}\b", as_root)
+
+
+@pytest.mark.parametrize(("name", "period"), [("worker", "10m"), ("gpu-worker", "24h")])
+def test_workers_end_their_tasks_and_keep_checkpoints(name: str, period: str) -> None:
+    assert SERVICES[name]["stop_grace_period"] == period
+    folder = SERVICES[name]["environment"]["BRAINTUMOR_CACHE_FOLDER"]
+    assert f"worker-cache:{folder}" in SERVICES[name]["volumes"] and "worker-cache" in COMPOSE["volumes"]
 
 
 def test_workers_without_session_key_serve_no_logs() -> None:
@@ -140,6 +149,31 @@ def test_init_creates_tables_pools_login_and_buckets() -> None:
                  "braintumor dev create-bucket"):  # fmt: skip
         assert step in script
     assert SERVICES["apiserver"]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
+
+
+@pytest.mark.parametrize(
+    ("is_first", "made"),
+    [(True, {"pools set gpu", "pools set score", "users create --username"}), (False, set())],
+    ids=["first", "repeated"],
+)
+def test_repeated_init_keeps_pools_and_logins(tmp_path: Path, is_first: bool, made: set[str]) -> None:
+    users = "" if is_first else '{"username": "ann", "roles": ["Viewer", "Admin"]}'
+    (tmp_path / "airflow").write_text(f"""#!/bin/sh
+echo "$*" >> calls
+case "$1 $2" in
+    "pools get") exit {int(is_first)};;
+    "users list") echo '[{users}]';;
+esac
+""")
+    (tmp_path / "braintumor").write_text("#!/bin/sh\n")
+    for name in ("airflow", "braintumor"):
+        (tmp_path / name).chmod(0o755)
+    script = with_values(SERVICES["init"]["command"], {})
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "AIRFLOW_ADMIN_PASSWORD": "secret"}
+    subprocess.run(script, cwd=tmp_path, env=environment, check=True)
+    calls = [" ".join(line.split()[:3]) for line in (tmp_path / "calls").read_text().splitlines()]
+    assert calls[0] == "db migrate"
+    assert {call for call in calls if re.match("pools set|users create", call)} == made
 
 
 def test_services_wait_only_for_those_with_health_checks() -> None:

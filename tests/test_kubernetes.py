@@ -135,11 +135,19 @@ def test_references_are_defined_above_and_in_secret_or_config(place: str) -> Non
 
 def test_secret_holds_only_values_that_pods_use() -> None:
     (left_out,) = re.findall(
-        r"create secret generic braintumor --from-env-file=<\(grep -Ev '\^\(([\w|]+)\)' \.env\)", PAGE
+        r"create secret generic braintumor .*--from-env-file=<\(grep -Ev '\^\(([\w|]+)\)' \.env\)", PAGE
     )
     asked = {item["valueFrom"]["secretKeyRef"]["key"] for environment in ENVIRONMENTS.values() for item in environment
              if "secretKeyRef" in item.get("valueFrom", {})}  # fmt: skip
     assert asked == {name for name in secret_names() if not re.match(left_out, name)}
+
+
+def test_no_component_may_use_the_kubernetes_api() -> None:
+    assert VALUES["allowPodLaunching"] is VALUES["apiServer"]["allowPodLogReading"] is False
+    assert "allowJobLaunching" not in VALUES and not any("serviceAccount" in one for one in CELERY["sets"])
+    for part in (CELERY, *(VALUES[name] for name in ("apiServer", "scheduler", "dagProcessor", "triggerer", "redis"))):
+        assert part["serviceAccount"] == {"automountServiceAccountToken": False}
+    assert POD["automountServiceAccountToken"] is False
 
 
 def test_only_the_job_has_the_owner_password() -> None:
@@ -221,7 +229,7 @@ def test_chart_itself_provides_only_the_jwt_key() -> None:
     assert {*builtin} <= BUILT_IN
     assert {name for name in BUILT_IN & {*by_name(OF_CHART)} if builtin.get(name, True)} == set()
     assert {name for name, is_on in builtin.items() if is_on} == {"AIRFLOW__API_AUTH__JWT_SECRET"}
-    assert re.findall(r"create secret generic (\S+) --from-literal=jwt-secret=", PAGE) == [VALUES["jwtSecretName"]]
+    assert re.findall(r"create secret generic (\S+) .*--from-literal=jwt-secret=", PAGE) == [VALUES["jwtSecretName"]]
     names = [
         VALUES[name] for name in ("fernetKeySecretName", "apiSecretKeySecretName")
     ]  # so the chart creates no Secret of its own
@@ -244,6 +252,7 @@ def test_rendered_containers_have_secrets_of_their_role() -> None:
         pytest.skip(NO_CHART)
     objects = rendered(path)
     assert not [one for one in objects if one["kind"] == "Secret"]
+    assert not [one for one in objects if one["kind"].endswith("Role") and "create" in str(one["rules"])]
     pods = {one["metadata"]["name"].removeprefix("airflow-"): one["spec"]["template"]["spec"]
             for one in objects if one["kind"] in {"Deployment", "StatefulSet"}}  # fmt: skip
     assert pods.keys() == {"api-server", "scheduler", "dag-processor", "triggerer", "worker", "worker-gpu", "redis"}

@@ -100,7 +100,7 @@ def with_database_of(environment: Mapping[str, str], settings: Settings, role: s
 def with_store_of(environment: Mapping[str, str], settings: Settings) -> Settings:
     """Return the settings with the S3 server and keys of the Airflow connection in the environment.
 
-    The settings stay unchanged if they name an S3 server or key, or if the environment has no such connection.
+    The settings stay unchanged if they name an S3 server, or if the environment has no such connection.
     """
     if not environment.get(variable_of(STORE_CONNECTION)):
         return settings

@@ -145,16 +145,20 @@ class Settings:
         return replace(self, database_url=url.replace("postgres://", "postgresql://", 1))
 
     def with_store(self, connection: Callable[[str], Connection]) -> Self:
-        """Return the settings with S3 from an Airflow connection, if they have no S3 endpoint and no access key."""
-        if self.s3_endpoint or self.s3_access_key:
+        """Return the settings with S3 from an Airflow connection, if they have no S3 endpoint.
+
+        Keys in the settings replace those of the connection, so one process can have its own keys.
+        """
+        if self.s3_endpoint:
             return self
         s3 = connection(STORE_CONNECTION)
+        has_keys = bool(self.s3_access_key or self.s3_secret_key)
         return replace(
             self,
-            s3_access_key=s3.login or None,
-            s3_secret_key=s3.password or None,
-            s3_endpoint=s3.extra_dejson.get("endpoint_url"),
-            s3_region=s3.extra_dejson.get("region_name", self.s3_region),
+            s3_access_key=self.s3_access_key if has_keys else s3.login or None,
+            s3_secret_key=self.s3_secret_key if has_keys else s3.password or None,
+            s3_endpoint=s3.extra_dejson.get("endpoint_url") or None,
+            s3_region=s3.extra_dejson.get("region_name") or self.s3_region,
         )
 
     def to_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -51,6 +51,22 @@ def test_connections_complete_the_environment() -> None:
     assert (made.s3_access_key, made.s3_endpoint, made.s3_region) == ("key", "http://s3", "eu-west-1")
 
 
+def test_own_keys_are_used_at_endpoint_of_connection() -> None:
+    made = Settings(s3_access_key="mine", s3_secret_key="own").with_store(lambda _name: _Connection())
+    assert (made.s3_access_key, made.s3_secret_key, made.s3_endpoint) == ("mine", "own", "http://s3")
+    whole = Settings(s3_access_key="mine", s3_secret_key="own", s3_endpoint="http://other")
+    assert whole.with_store(lambda _name: _Connection()) == whole
+    half = Settings(s3_access_key="mine").with_store(lambda _name: _Connection())
+    assert half.s3_secret_key is None, "keys of two sources are mixed"
+
+
+def test_empty_fields_of_connection_count_as_unset() -> None:
+    connection = _Connection()
+    connection.extra_dejson = {"endpoint_url": "", "region_name": ""}
+    made = Settings(s3_region="eu-west-1").with_store(lambda _name: connection)
+    assert (made.s3_endpoint, made.s3_region) == (None, "eu-west-1")
+
+
 def test_only_needed_connections_are_requested_and_must_exist() -> None:
     def missing(name: str) -> _Connection:
         raise LookupError(name)

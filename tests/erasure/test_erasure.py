@@ -164,6 +164,20 @@ def test_erasure_finds_pages_by_rows_not_by_text(stack: Stack, scored: Settings)
     engine.dispose()
 
 
+def test_erasure_deletes_reviewed_images_that_no_row_names(stack: Stack, scored: Settings) -> None:
+    store, models = ObjectStore.connect(scored), S3Uri.parse(scored.require("models_uri"))
+    of_frame, of_snapshot, unnamed = (models / f"reviewed/{name}.png" for name in ("frame", "snapshot", "unnamed"))
+    leave_traces(scored, b"ann")
+    change(scored, "update reviewed_frame set image_uri = :uri where scan_id = 3", uri=str(of_frame))
+    change(scored, "update snapshot_image set image_uri = :uri where image_sha256 = 'f'", uri=str(of_snapshot))
+    for uri in (of_frame, of_snapshot, unnamed):
+        store.write(uri, b"png")
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    assert str(unnamed) in as_eraser(stack, scored, ann).removed
+    left = {entry.key for entry in store.list(models / "reviewed/")}
+    assert left == {of_frame.key, of_snapshot.key}, "an image is left that only a lost row named"
+
+
 def test_later_file_with_erased_study_or_pixels_is_rejected(
     stack: Stack, scored: Settings, put: Put, files: list[bytes]
 ) -> None:

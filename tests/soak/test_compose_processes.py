@@ -81,6 +81,7 @@ class Containers:
             "http://apiserver:8080/": f"http://127.0.0.1:{ports['apiserver']}/",
             "http://localhost:8080/": f"http://127.0.0.1:{ports['apiserver']}/",
             '"/data"': json.dumps(str(self.state.folder / "data")),
+            '"/var/cache/braintumor"': json.dumps(str(self.state.folder / "cache")),
         }.items():
             assert name in text, name
             text = text.replace(name, here)
