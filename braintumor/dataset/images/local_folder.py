@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 
 from braintumor.dataset.images.folder_layout import (
@@ -219,6 +219,45 @@ def sha256s(files: Sequence[LabeledFile], folder: Path) -> dict[str, str]:
     with ThreadPoolExecutor() as threads:
         hashes = threads.map(lambda file: sha256(file.path.read_bytes()).hexdigest(), files)
         return {_inside(file.path, folder): digest for file, digest in zip(files, hashes, strict=True)}
+
+
+def not_in_s3(
+    store: ObjectStore, files: Sequence[LabeledFile], prefix: S3Uri, *, replaces: bool = False
+) -> list[LabeledFile]:
+    """Return the files that are not below ``prefix`` yet, so that an interrupted upload continues.
+
+    The size and the ETag, which is the MD5 of the content, identify an equal object.
+
+    Args:
+        store: the object store.
+        files: the files, with their keys below ``prefix``.
+        prefix: the S3 prefix.
+        replaces: whether files may overwrite objects with another content.
+
+    Raises:
+        DatasetError: a file would overwrite an object with another content, and ``replaces`` is false.
+    """
+    stored = {entry.key: entry for entry in store.list(prefix)}
+    new: list[LabeledFile] = []
+    others: list[str] = []
+    for file in files:
+        entry = stored.get((prefix / file.key).key)
+        if entry is None:
+            new.append(file)
+        elif entry.size != file.path.stat().st_size or entry.etag != _md5(file.path):
+            others.append(file.key)
+            new.append(file)
+    if others and not replaces:
+        raise DatasetError(
+            f"{len(others)} files would overwrite objects with another content in {prefix}, such as {others[0]}. "
+            "Nothing was uploaded. Upload the folder to a prefix of its own below that one, or give --replace if these "
+            "files are the new versions."
+        )
+    return new
+
+
+def _md5(path: Path) -> str:
+    return md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def upload(

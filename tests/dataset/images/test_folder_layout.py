@@ -268,3 +268,22 @@ def test_name_that_is_not_utf8_is_uploaded_escaped(empty_settings: Settings, fol
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(store, labeled_files(folder), prefix)
     assert len(list(store.list(prefix))) == 50
+
+
+def test_upload_skips_equal_objects_and_refuses_other_ones(empty_settings: Settings, folder: Path) -> None:
+    arguments = ("dataset", "upload", str(folder), empty_settings.require("dataset_uri"))
+    assert "were there already" not in invoke(empty_settings, *arguments).stderr
+    first, second, *_ = sorted((folder / "glioma").iterdir())
+    shutil.copy(first, folder / "glioma" / "new.png")
+    again = invoke(empty_settings, *arguments)
+    assert again.exit_code == 0 and "48 of them were there already" in again.stderr
+    store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
+    earlier = store.read(prefix / f"glioma/{second.name}")
+    shutil.copy(first, second)  # another hospital's image of this name
+    refused = invoke(empty_settings, *arguments)
+    assert refused.exit_code == 1 and f"1 files would overwrite objects with another content in {prefix}" in (
+        refused.stderr
+    )
+    assert store.read(prefix / f"glioma/{second.name}") == earlier
+    assert invoke(empty_settings, *arguments, "--replace").exit_code == 0
+    assert store.read(prefix / f"glioma/{second.name}") == first.read_bytes()
