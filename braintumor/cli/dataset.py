@@ -104,7 +104,7 @@ def snapshot(prefix: str | None, exclude: Path | None, is_json: bool) -> None:
     counts, patients = taken.counts(), claim_of_patients(taken.identified)
     if is_json:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,
-                    "patients": patients, "left_out": [vars(item) for item in taken.excluded]})  # fmt: skip
+                    "patients": patients, "left_out": [item.to_dict() for item in taken.excluded]})  # fmt: skip
         return
     click.echo(
         f"snapshot {taken.snapshot_id}: {len(taken.images)} images in {taken.count_group} groups, "
