@@ -115,12 +115,12 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
             _lock_images(held)
             entries = list(store.list(dataset))
             labeled, excluded = read_images(store, dataset, entries, anywhere=True)
-            files = [*labeled, *(item for item in excluded if item.image_sha256)]
+            files: list[LabeledImage | ExcludedImage] = [*labeled, *(item for item in excluded if item.image_sha256)]
             table = load_patient_table(store, entries, settings.pseudonym_key, where=str(dataset))
+            patients = table.patients if table else {}
             with database.transaction(engine) as connection:
                 earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
-                of_subject = _of_subject(files, subject, earlier, table.patients if table else {})
-                images = [image.image_sha256 for image in of_subject]
+                images = [image.image_sha256 for image in _of_subject(files, subject, earlier, patients)]
                 erased: dict[str, Any] = connection.execute(
                     text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                     {"subject": subject, "mark": mark, "images": images, "actor": actor, "reason": reason},
