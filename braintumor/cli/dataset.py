@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from secrets import token_bytes
 from typing import TYPE_CHECKING
@@ -72,7 +74,7 @@ def upload(
         key, hashes = settings.require("pseudonym_key").encode(), sha256s(files, folder)
         table = read_patient_table(patients, hashes, key=key, column=patient_column, where=str(folder))
         table = store_patient_table(store, uri, table, replaces=replace_patients)
-        known = f". The patient is known for {sum(digest in table.patients for digest in hashes.values())} of them"
+        known = _known_patients(table, hashes.values())
     with progress("Uploading", sum(file.path.stat().st_size for file in new), unit=BYTES) as advance:
         upload_files(store, new, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}{known}")
@@ -82,6 +84,16 @@ def upload(
         click.echo(f"{others} other files were not uploaded, because their types are not read", err=True)
         for name, count in sorted(other_image_types(folder, files).items()):
             click.echo(f"{name}: {count} of these files. Convert them to JPEG or PNG.", err=True)
+
+
+def _known_patients(table: PatientTable, hashes: Iterable[str]) -> str:
+    """Return display text on the patients of the files with these sha256: how many there are, and the largest one.
+
+    A placeholder or a cut number in the table shows as a patient with too many images.
+    """
+    counts = Counter(table.patients[digest] for digest in hashes if digest in table.patients)
+    patients = f": {len(counts)} patients, one of them with {max(counts.values())} images" if counts else ""
+    return f". The patient is known for {counts.total()} of them{patients}"
 
 
 @dataset.command(epilog="Example: braintumor dataset snapshot")
