@@ -27,8 +27,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.erased_subjects import IMAGES, ErasedSubjects, identity_of
-from braintumor.dataset.images.labeled_image import LabeledImage
+from braintumor.dataset.erased_subjects import IMAGES, ErasedSubjects, hashes_of, identity_of
+from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
 from braintumor.dataset.images.patient_table import load_patient_table, without_patient
 from braintumor.dataset.take_snapshot import read_images
 from braintumor.db import database
@@ -97,8 +97,9 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
     """Erase the patient with the pseudonym ``subject``, a value of ``scan.patient_pseudonym``.
 
     The function reads all labeled images in S3, because their DICOM headers name the patient and the database does not.
-    It also uses the stored tables of patients, and deletes the patient from them. The tombstone keeps the actor and the
-    reason. With ``with_objects``, the person's own files in S3 are deleted too.
+    Images that snapshots exclude are read too. The function also uses the stored tables of patients, and deletes the
+    patient from them. The tombstone keeps the actor and the reason. With ``with_objects``, the person's own files in S3
+    are deleted too.
 
     Raises:
         ErasureError: the pseudonym is unknown, or another process is in a block of ``writing_images``.
@@ -113,12 +114,13 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
         with database.transaction(engine) as held:
             _lock_images(held)
             entries = list(store.list(dataset))
-            labeled, _ = read_images(store, dataset, entries, anywhere=True)
+            labeled, excluded = read_images(store, dataset, entries, anywhere=True)
+            files: list[LabeledImage | ExcludedImage] = [*labeled, *(item for item in excluded if item.image_sha256)]
             table = load_patient_table(store, entries, settings.pseudonym_key, where=str(dataset))
+            patients = table.patients if table else {}
             with database.transaction(engine) as connection:
                 earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
-                of_subject = _of_subject(labeled, subject, earlier, table.patients if table else {})
-                images = [image.image_sha256 for image in of_subject]
+                images = [image.image_sha256 for image in _of_subject(files, subject, earlier, patients)]
                 erased: dict[str, Any] = connection.execute(
                     text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                     {"subject": subject, "mark": mark, "images": images, "actor": actor, "reason": reason},
@@ -127,7 +129,7 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
                 removed += erased["picture_uris"]
                 store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
                 removed += _delete_unnamed_frames(connection, store, models)
-                objects = _mark_files(connection, store, erased, labeled, key=key)
+                objects = _mark_files(connection, store, erased, files, key=key)
             removed += without_patient(store, entries, key, patient=subject, images=set(erased["image_sha256s"]))
             if with_objects:
                 with database.transaction(engine) as connection:
@@ -211,31 +213,32 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
 
 
 def _of_subject(
-    labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects, patients: Mapping[str, str]
-) -> list[LabeledImage]:
-    """Return the labeled images of the person with the pseudonym ``subject``.
+    files: Iterable[LabeledImage | ExcludedImage], subject: str, earlier: ErasedSubjects, patients: Mapping[str, str]
+) -> list[LabeledImage | ExcludedImage]:
+    """Return the labeled and excluded images of the person with the pseudonym ``subject``.
 
     An image is the person's if its DICOM header or ``patients`` (pseudonym by sha256 of the file) names the patient. If
     the header names no patient, an image of one of the person's studies is the person's. A file that an earlier erasure
     of the person marked is the person's too. So is every image with the same pixels as an image of the person.
     """
-    images = [(image, *identity_of(image, earlier.key)) for image in labeled]
+    images = [(image, *identity_of(image, earlier.key)) for image in files]
     studies = {study for _, patient, study in images if patient == subject and study}
-    pixels = {
-        image.pixel_sha256
+    hashes = {
+        digest
         for image, patient, study in images
         if subject in (patient, patients.get(image.image_sha256))
         or (patient is None and study in studies)
         or earlier.holds_image(image)
+        for digest in hashes_of(image)
     }
-    return [image for image, _, _ in images if image.pixel_sha256 in pixels]
+    return [image for image, _, _ in images if hashes_of(image) & hashes]
 
 
 def _mark_files(
     connection: Connection,
     store: ObjectStore,
     erased: Mapping[str, Any],
-    labeled: Sequence[LabeledImage],
+    files: Sequence[LabeledImage | ExcludedImage],
     *,
     key: bytes,
 ) -> list[str]:
@@ -245,8 +248,8 @@ def _mark_files(
     person's file, so its address is left out.
     """
     contents = set(erased["contents"])
-    duplicates = [image for image in labeled if {image.image_sha256, image.pixel_sha256} & contents]
-    contents |= {name for image in duplicates for name in (image.image_sha256, image.pixel_sha256)}
+    duplicates = [image for image in files if hashes_of(image) & contents]
+    contents = contents.union(*map(hashes_of, duplicates))
     connection.execute(
         text("insert into erased_content select unnest(cast(:marks as text[])), :erasure"),
         {"marks": sorted({erased_mark(name, key=key) for name in contents}), "erasure": erased["erasure_id"]},
@@ -257,7 +260,7 @@ def _mark_files(
     found = {image.image_uri for image in duplicates}
     current = _etags(store, {*erased["object_uris"], *theirs, *found})
     others = {uri for uri, etags in theirs.items() if current.get(uri) not in etags}  # overwritten or gone
-    others |= {image.image_uri for image in labeled}  # those of the person are in ``found``
+    others |= {image.image_uri for image in files}  # those of the person are in ``found``
     objects = sorted({*erased["object_uris"], *theirs} - others | found)
     etags = {uri: current[uri] for uri in objects if uri in current}
     connection.execute(

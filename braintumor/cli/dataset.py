@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from secrets import token_bytes
 from typing import TYPE_CHECKING
@@ -43,32 +45,55 @@ _patient_column = click.option(
 @_patients
 @_patient_column
 @click.option("--replace-patients", is_flag=True, help="Replace stored patients that differ from the new table.")
-def upload(folder: Path, prefix: str, patients: Path | None, patient_column: str, replace_patients: bool) -> None:
+@click.option("--replace", "replaces", is_flag=True, help="Overwrite objects in S3 that differ from the files.")
+def upload(
+    folder: Path, prefix: str, *, patients: Path | None, patient_column: str, replace_patients: bool, replaces: bool
+) -> None:
     """Upload the labeled images of FOLDER to PREFIX in S3.
 
     The folder of an image names its class. The folder names of Kaggle's datasets are recognized too. The images are
-    stored by class. Patients are stored as keyed pseudonyms (BRAINTUMOR_PSEUDONYM_KEY).
+    stored by class. Images that are in S3 already are skipped, so an interrupted upload continues. Patients are stored
+    as keyed pseudonyms (BRAINTUMOR_PSEUDONYM_KEY).
     """
-    from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, other_image_types, sha256s
+    from braintumor.dataset.images.local_folder import (
+        count_passed_over,
+        labeled_files,
+        not_in_s3,
+        other_image_types,
+        sha256s,
+    )
     from braintumor.dataset.images.local_folder import upload as upload_files
     from braintumor.dataset.images.patient_table import read_patient_table, store_patient_table
     from braintumor.s3 import ObjectStore, S3Uri
 
     settings, uri = settings_of("trainer"), S3Uri.parse_prefix(prefix)
     store, files = ObjectStore.connect(settings), labeled_files(folder)
+    new = not_in_s3(store, files, uri, replaces=replaces)
     known = ""
     if patients is not None:  # stored before the images, so that no snapshot has the images without their patients
         key, hashes = settings.require("pseudonym_key").encode(), sha256s(files, folder)
         table = read_patient_table(patients, hashes, key=key, column=patient_column, where=str(folder))
         table = store_patient_table(store, uri, table, replaces=replace_patients)
-        known = f". The patient is known for {sum(digest in table.patients for digest in hashes.values())} of them"
-    with progress("Uploading", sum(file.path.stat().st_size for file in files), unit=BYTES) as advance:
-        upload_files(store, files, uri, on_uploaded=advance)
+        known = _known_patients(table, hashes.values())
+    with progress("Uploading", sum(file.path.stat().st_size for file in new), unit=BYTES) as advance:
+        upload_files(store, new, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}{known}")
+    if len(new) < len(files):
+        click.echo(f"{len(files) - len(new)} of them were there already", err=True)
     if others := count_passed_over(folder, files):
         click.echo(f"{others} other files were not uploaded, because their types are not read", err=True)
         for name, count in sorted(other_image_types(folder, files).items()):
             click.echo(f"{name}: {count} of these files. Convert them to JPEG or PNG.", err=True)
+
+
+def _known_patients(table: PatientTable, hashes: Iterable[str]) -> str:
+    """Return display text on the patients of the files with these sha256: how many there are, and the largest one.
+
+    A placeholder or a cut number in the table shows as a patient with too many images.
+    """
+    counts = Counter(table.patients[digest] for digest in hashes if digest in table.patients)
+    patients = f": {len(counts)} patients, one of them with {max(counts.values())} images" if counts else ""
+    return f". The patient is known for {counts.total()} of them{patients}"
 
 
 @dataset.command(epilog="Example: braintumor dataset snapshot")
@@ -91,7 +116,7 @@ def snapshot(prefix: str | None, exclude: Path | None, is_json: bool) -> None:
     counts, patients = taken.counts(), claim_of_patients(taken.identified)
     if is_json:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,
-                    "patients": patients, "left_out": [vars(item) for item in taken.excluded]})  # fmt: skip
+                    "patients": patients, "left_out": [item.to_dict() for item in taken.excluded]})  # fmt: skip
         return
     click.echo(
         f"snapshot {taken.snapshot_id}: {len(taken.images)} images in {taken.count_group} groups, "

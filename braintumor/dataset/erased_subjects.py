@@ -14,7 +14,7 @@ from typing import Self
 from sqlalchemy import Engine, text
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage, pseudonymize
+from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage, pseudonyms_of
 from braintumor.dataset.images.patient_ids import PATIENT, STUDY
 from braintumor.db.database import advisory_lock, transaction
 from braintumor.imaging.pseudonym import erased_mark
@@ -73,8 +73,8 @@ class ErasedSubjects:
         """
         return self.holds(patient) if patient else self.holds(*others)
 
-    def holds_image(self, image: LabeledImage, patient: str | None = None) -> bool:
-        """Return whether a labeled image is of an erased person.
+    def holds_image(self, image: LabeledImage | ExcludedImage, patient: str | None = None) -> bool:
+        """Return whether a labeled or excluded image is of an erased person.
 
         The result is true if the hash of the file, the hash of the pixels or the patient has a mark. If the DICOM
         header names no patient, a mark of the study is enough.
@@ -83,16 +83,21 @@ class ErasedSubjects:
             image: the image, with the patient and study identifiers of its DICOM header.
             patient: pseudonym of the patient in the table of patients, if there is one.
         """
-        names = (image.image_sha256, image.pixel_sha256, patient)
-        return self.holds(*names) or self.holds_scan(*identity_of(image, self.key))
+        return self.holds(*hashes_of(image), patient) or self.holds_scan(*identity_of(image, self.key))
 
 
-def identity_of(image: LabeledImage, key: bytes) -> tuple[str | None, str | None]:
-    """Return the pseudonyms of a labeled image's patient and study, in this order.
+def hashes_of(image: LabeledImage | ExcludedImage) -> set[str]:
+    """Return the sha256 of the file's bytes, and of the pixels of a labeled image. Unknown hashes are left out."""
+    pixels = image.pixel_sha256 if isinstance(image, LabeledImage) else ""
+    return {image.image_sha256, pixels} - {""}
+
+
+def identity_of(image: LabeledImage | ExcludedImage, key: bytes) -> tuple[str | None, str | None]:
+    """Return the pseudonyms of the patient and study of a labeled or excluded image, in this order.
 
     A pseudonym is ``None`` if the DICOM header lacks the identifier.
     """
-    pseudonyms = dict(name.split(" ", 1) for name in pseudonymize(image, key).patient)
+    pseudonyms = dict(pseudonyms_of(image.patient, key))
     return pseudonyms.get(PATIENT), pseudonyms.get(STUDY)
 
 
@@ -124,7 +129,7 @@ def without_erased(
         return list(images), list(excluded), []
     erased = ErasedSubjects(marks=marks, key=settings.require("pseudonym_key").encode())
     kept = [image for image in images if not erased.holds_image(image, patients.get(image.image_sha256))]
-    others = [item for item in excluded if not erased.holds(item.image_sha256, patients.get(item.image_sha256))]
+    others = [item for item in excluded if not erased.holds_image(item, patients.get(item.image_sha256))]
     count = len(images) + len(excluded) - len(kept) - len(others)
     return kept, others, [_EXCLUDED] * count
 

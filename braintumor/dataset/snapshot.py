@@ -199,7 +199,7 @@ def record_snapshot(connection: Connection, snapshot: Snapshot) -> None:
             "source": snapshot.source_uri,
             "count_image": len(snapshot.images),
             "count_copy": snapshot.count_copy,
-            "left_out": json.dumps([vars(item) for item in snapshot.excluded]),
+            "left_out": json.dumps([item.to_dict() for item in snapshot.excluded]),
             "count_identified": snapshot.identified and snapshot.identified.count_identified,
             "count_patient": snapshot.identified and snapshot.identified.count_patient,
             "kept_from_test": snapshot.identified and snapshot.identified.count_kept_from_test,

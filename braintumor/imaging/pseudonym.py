@@ -21,9 +21,9 @@ def pseudonym(value: str, *, kind: Kind, key: bytes) -> str | None:
     """Return the pseudonym of an identifier as 32 hex digits, or ``None`` for an empty identifier.
 
     ``key`` is the secret key. The same identifier has a different pseudonym for each ``kind``. Blanks and NULs around
-    the identifier are ignored, because DICOM pads values to even length.
+    the identifier are ignored, because DICOM pads values to even length. So are no-break spaces.
     """
-    stripped = value.strip(" \t\r\n\0")
+    stripped = value.strip(" \t\r\n\0\u00a0")
     if not stripped:
         return None
     return hmac.new(key, f"{kind}\0{stripped}".encode(), "sha256").hexdigest()[:_LENGTH]

@@ -38,6 +38,14 @@ def changed(data: bytes, **elements: str) -> bytes:
     return stream.getvalue()
 
 
+def of_two_frames(data: bytes) -> bytes:
+    """Return the DICOM file with its frame twice."""
+    dataset, stream = pydicom_of(data), io.BytesIO()
+    dataset.NumberOfFrames, dataset.PixelData = 2, dataset.PixelData * 2
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
 def as_png(pixels: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")

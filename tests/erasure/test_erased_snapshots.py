@@ -18,7 +18,7 @@ from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from devstack.stack import Stack
-from tests.erasure.erased_files import as_eraser, as_png, changed, found_in_database, pydicom_of
+from tests.erasure.erased_files import as_eraser, as_png, changed, found_in_database, of_two_frames, pydicom_of
 from tests.sql import rows
 
 
@@ -102,6 +102,45 @@ def test_image_of_a_patient_in_the_table_is_erased(
     store_patient_table(store, dataset, named, replaces=False)
     after = snapshot_of(scored)
     assert {sha256(again).hexdigest(), anns}.isdisjoint(image.image_sha256 for image in after.images)
+
+
+@pytest.mark.parametrize("with_objects", [False, True])
+def test_excluded_files_of_the_person_are_erased(
+    stack: Stack, scored: Settings, files: list[bytes], labeled: Path, with_objects: bool
+) -> None:
+    dataset, store = S3Uri.parse(scored.require("dataset_uri")), ObjectStore.connect(scored)
+    upload(store, labeled_files(labeled), dataset)
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    named = b"\x89PNG\r\n\x1a\n damaged"
+    theirs = {
+        "glioma/DOE_ANN.dcm": changed(files[2], BurnedInAnnotation="YES"),
+        "glioma/DOE_ANN-2.dcm": of_two_frames(files[2]),
+        "glioma/DOE_ANN-3.png": named,
+    }
+    ben = changed(files[3], BurnedInAnnotation="YES")
+    for name, data in {**theirs, "glioma/ben.dcm": ben}.items():
+        store.write(dataset / name, data)
+    key = scored.require("pseudonym_key").encode()
+    table = PatientTable(key=key, patients={sha256(named).hexdigest(): ann})
+    store_patient_table(store, dataset, table, replaces=False)
+    reasons = {
+        item.image_uri.rpartition("/")[2]: item.reason.partition(":")[0] for item in snapshot_of(scored).excluded
+    }
+    assert reasons == {
+        "DOE_ANN.dcm": "burned_in_annotation",
+        "DOE_ANN-2.dcm": "multi_frame",
+        "DOE_ANN-3.png": "truncated",
+        "ben.dcm": "burned_in_annotation",
+    }
+    done = as_eraser(stack, scored, ann, with_objects=with_objects)
+    assert {str(dataset / name) for name in theirs} <= set(done.object_uris)
+    left = {entry.key.rpartition("/")[2] for entry in store.list(dataset / "glioma/DOE")}
+    assert left == (set() if with_objects else {name.partition("/")[2] for name in theirs})
+    assert [entry.key for entry in store.list(dataset / "glioma/ben")] == [f"{dataset.key}glioma/ben.dcm"]
+    assert rows(scored, "select count(*) from snapshot where left_out::text like '%DOE%'") == [(0,)]
+    again = snapshot_of(scored).excluded
+    assert [item.image_uri for item in again if "erased" not in item.reason] == [f"{dataset}glioma/ben.dcm"]
+    assert len([item for item in again if "erased" in item.reason]) == (0 if with_objects else 4)
 
 
 def test_erasure_interrupted_at_each_s3_change_is_completed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Literal
@@ -13,9 +13,10 @@ from braintumor.dataset.images.patient_ids import PATIENT, STUDY
 from braintumor.dataset.images.perceptual_hash import perceptual_hashes
 from braintumor.errors import ObjectChangedError, ObjectMissingError, ObjectRefusedError
 from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.dicom_header import DicomHeader
 from braintumor.imaging.decoding.gray_levels import is_gray
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.types import Decoded
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.pseudonym import pseudonym
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
@@ -85,12 +86,18 @@ class ExcludedImage:
     Attributes:
         image_uri: address in S3, which can name a patient. For a reviewed frame, its display name.
         reason: reason for the exclusion.
-        image_sha256: hex sha256 of the file's bytes. Empty if the bytes were not read.
+        image_sha256: hex sha256 of the file's bytes. Empty if not all bytes were read.
+        patient: identifiers as in ``LabeledImage.patient``, for erasures. They are never stored.
     """
 
     image_uri: str
     reason: str
     image_sha256: str = ""
+    patient: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the fields that are stored and printed: all except ``patient``."""
+        return {"image_uri": self.image_uri, "reason": self.reason, "image_sha256": self.image_sha256}
 
 
 def read_image(
@@ -117,7 +124,10 @@ def read_image(
     label = CLASSES[0] if anywhere and place.label is None else place.label
     try:
         return to_labeled_image(
-            lambda: store.read(uri, etag=entry.etag), label=label, address=str(uri), around=place.folders
+            lambda: store.read(uri, etag=entry.etag, max_bytes=Limits().max_bytes),
+            label=label,
+            address=str(uri),
+            around=place.folders,
         )
     except tuple(LOST) as exc:
         return ExcludedImage(image_uri=str(uri), reason=LOST[type(exc)])
@@ -149,7 +159,8 @@ def to_labeled_image(
     """Decode and measure a file, and return it as a labeled image.
 
     Args:
-        read: function that returns the file's bytes. It is not called if ``label`` is ``None``.
+        read: function that returns the file's bytes. Of a file larger than ``Limits.max_bytes``, one byte more than the
+            limit is enough. The function is not called if ``label`` is ``None``.
         label: the class of the file's folder. ``None`` for a file outside class folders.
         address: the path of a local file, or the address of an S3 object.
         around: the folders of the file's path except the class folder, such as ``Training``.
@@ -163,12 +174,13 @@ def to_labeled_image(
     if not is_image(address.rpartition("/")[2], data[:1024]):
         return None
     decoded = decode(data)
-    digest = sha256(data).hexdigest()
+    digest, patient = sha256(data).hexdigest(), _patient(decoded.dicom)
+    if not isinstance(decoded, Rejection) and decoded.frame_count > 1:  # the label may apply to only one of them
+        decoded = Rejection(RejectionReason.MULTI_FRAME, f"{decoded.frame_count} frames under one label")
     if isinstance(decoded, Rejection):
-        return ExcludedImage(image_uri=address, reason=f"{decoded.reason}: {decoded.detail}", image_sha256=digest)
-    if decoded.frame_count > 1:  # because the label may apply to only one of them
-        detail = f"{decoded.frame_count} frames under one label"
-        return ExcludedImage(image_uri=address, reason=f"{RejectionReason.MULTI_FRAME}: {detail}", image_sha256=digest)
+        whole = digest if len(data) <= Limits().max_bytes else ""
+        reason = f"{decoded.reason}: {decoded.detail}"
+        return ExcludedImage(image_uri=address, reason=reason, image_sha256=whole, patient=patient)
     pixels = decoded.frames[0].pixels
     return LabeledImage(
         image_sha256=digest,
@@ -178,7 +190,7 @@ def to_labeled_image(
         image_uri=address,
         attributes={"source": _source(around), **_attributes(decoded)},
         appearance=image_stats(pixels),
-        patient=_patient(decoded),
+        patient=patient,
     )
 
 
@@ -199,8 +211,7 @@ def _attributes(decoded: Decoded) -> dict[str, str]:
     return {**shape, **decoded.attributes}
 
 
-def _patient(decoded: Decoded) -> frozenset[str]:
-    identity = decoded.dicom
+def _patient(identity: DicomHeader | None) -> frozenset[str]:
     if identity is None:
         return frozenset()
     identifiers = {PATIENT: identity.patient_id, STUDY: identity.study_instance_uid}
@@ -208,11 +219,16 @@ def _patient(decoded: Decoded) -> frozenset[str]:
 
 
 def pseudonymize(image: LabeledImage, key: bytes) -> LabeledImage:
-    """Return the image with keyed pseudonyms in place of the patient and study identifiers.
+    """Return the image with keyed pseudonyms in place of the patient and study identifiers."""
+    return replace(image, patient=frozenset(f"{kind} {value}" for kind, value in pseudonyms_of(image.patient, key)))
+
+
+def pseudonyms_of(identifiers: Collection[str], key: bytes) -> set[tuple[str, str]]:
+    """Return the kind and the keyed pseudonym of each identifier, in the form of ``LabeledImage.patient``.
 
     The database stores the same pseudonyms for scans of this patient and study.
     """
-    identifiers = [identifier.partition(" ") for identifier in image.patient]
     kinds: dict[str, Literal["patient", "study"]] = {PATIENT: "patient", STUDY: "study"}
-    pseudonyms = {(kind, pseudonym(value, kind=kinds[kind], key=key)) for kind, _, value in identifiers}
-    return replace(image, patient=frozenset(f"{kind} {value}" for kind, value in pseudonyms if value))
+    named = [identifier.partition(" ") for identifier in identifiers]
+    found = {(kind, pseudonym(value, kind=kinds[kind], key=key)) for kind, _, value in named}
+    return {(kind, value) for kind, value in found if value}

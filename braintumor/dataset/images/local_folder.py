@@ -7,12 +7,12 @@ in S3 exactly like the class, such as ``glioma``.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from braintumor.dataset.images.folder_layout import (
@@ -32,6 +32,7 @@ from braintumor.dataset.images.labeled_image import (
 )
 from braintumor.errors import DatasetError
 from braintumor.filenames import printable
+from braintumor.imaging.decoding.types import Limits
 from braintumor.labels import CLASSES, TumorClass, parse_class
 from braintumor.s3 import ObjectStore, S3Uri
 
@@ -148,9 +149,24 @@ def _read(path: Path, folder: Path) -> LabeledImage | ExcludedImage | None:
     inside = _inside(path, folder)
     place = place_of(inside)
     try:
-        return to_labeled_image(path.read_bytes, label=place.label, address=inside, around=place.folders)
+        read = to_labeled_image(lambda: _limited(path), label=place.label, address=inside, around=place.folders)
+        if isinstance(read, ExcludedImage) and place.label and not read.image_sha256:  # only its beginning was read
+            return replace(read, image_sha256=_digest(path, "sha256"))
     except OSError as exc:
         return ExcludedImage(image_uri=inside, reason=f"{UNOPENED}: {exc.strerror}")
+    return read
+
+
+def _limited(path: Path) -> bytes:
+    """Return the bytes of a file. Of a file above the size limit, return one byte more than the limit."""
+    with path.open("rb") as stream:
+        return stream.read(Limits().max_bytes + 1)
+
+
+def _digest(path: Path, name: str) -> str:
+    """Return the hex digest of a file by the hash function ``name``."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
 
 
 def _labeled(path: Path, folder: Path) -> LabeledFile:
@@ -217,8 +233,43 @@ def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
 def sha256s(files: Sequence[LabeledFile], folder: Path) -> dict[str, str]:
     """Return the hex sha256 of each file by its path below ``folder``, with forward slashes."""
     with ThreadPoolExecutor() as threads:
-        hashes = threads.map(lambda file: sha256(file.path.read_bytes()).hexdigest(), files)
+        hashes = threads.map(lambda file: _digest(file.path, "sha256"), files)
         return {_inside(file.path, folder): digest for file, digest in zip(files, hashes, strict=True)}
+
+
+def not_in_s3(
+    store: ObjectStore, files: Sequence[LabeledFile], prefix: S3Uri, *, replaces: bool = False
+) -> list[LabeledFile]:
+    """Return the files that are not below ``prefix`` yet, so that an interrupted upload continues.
+
+    The size and the ETag, which is the MD5 of the content, identify an equal object.
+
+    Args:
+        store: the object store.
+        files: the files, with their keys below ``prefix``.
+        prefix: the S3 prefix.
+        replaces: whether files may overwrite objects with another content.
+
+    Raises:
+        DatasetError: a file would overwrite an object with another content, and ``replaces`` is false.
+    """
+    stored = {entry.key: entry for entry in store.list(prefix)}
+    new: list[LabeledFile] = []
+    others: list[str] = []
+    for file in files:
+        entry = stored.get((prefix / file.key).key)
+        if entry is None:
+            new.append(file)
+        elif entry.size != file.path.stat().st_size or entry.etag != _digest(file.path, "md5"):
+            others.append(file.key)
+            new.append(file)
+    if others and not replaces:
+        raise DatasetError(
+            f"{len(others)} files would overwrite objects with another content in {prefix}, such as {others[0]}. "
+            "Nothing was uploaded. Upload the folder to a prefix of its own below that one, or give --replace if these "
+            "files are the new versions."
+        )
+    return new
 
 
 def upload(

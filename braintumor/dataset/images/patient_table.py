@@ -9,6 +9,7 @@ added or uploaded again.
 from __future__ import annotations
 
 import csv
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,11 @@ TABLE = ".patients.json"
 """End of the name of each stored table. The name begins with a dot, because hidden files are never read as images."""
 COLUMN = "patient"
 """Default name of the column with the patient."""
+_MANGLED = re.compile(
+    r"#(N/A|REF!|VALUE!|NAME\?|DIV/0!|NULL!|NUM!)|nan|NaN|<NA>"  # errors and empty cells
+    r"|\d([.,]\d+)?[Ee]\+\d+|\d+\.0"  # numbers that lost digits or became fractions
+)
+"""Pattern of the cells that spreadsheet programs and pandas write in place of a patient number."""
 _SHOWN = 10
 """Most row numbers that an error shows for each kind of mistake."""
 
@@ -85,12 +91,14 @@ class _Row:
         names: the cells of the columns ``path`` and ``sha256`` that the file has.
         image_sha256: sha256 of the image that the row names, or ``None`` if there is no such image.
         patient: pseudonym of the patient, or ``None`` if the cell is empty.
+        is_mangled: whether a program wrote the cell of the patient in another form, such as ``1.2E+11`` or ``#N/A``.
     """
 
     number: int
     names: tuple[str, ...]
     image_sha256: str | None
     patient: str | None = field(repr=False)
+    is_mangled: bool
 
 
 def read_patient_table(
@@ -122,6 +130,8 @@ def read_patient_table(
             mistakes[f"name no image of {where}"].append(row.number)
         elif row.patient is None:
             mistakes["have no patient"].append(row.number)
+        elif row.is_mangled:
+            mistakes["have a patient that a program changed, such as 1.2E+11, 123.0 or #N/A"].append(row.number)
         elif len(by_image[row.image_sha256]) > 1:
             mistakes["give one image two patients"].append(row.number)
         elif row.names in seen:
@@ -278,6 +288,7 @@ def _rows(path: Path, files: Mapping[str, str], *, key: bytes, column: str) -> l
                     names=(names := tuple((row[name] or "").strip() for name in given)),
                     image_sha256=images.get(names[-1].lower() if given[-1] == "sha256" and names[-1] else names[0]),
                     patient=pseudonym(row[column] or "", kind="patient", key=key),
+                    is_mangled=_MANGLED.fullmatch((row[column] or "").strip()) is not None,
                 )
                 for row in reader
             ]

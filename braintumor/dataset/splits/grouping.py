@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -126,7 +126,7 @@ def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split])
         near = near_links(image.image for image in distinct)
     links.exclude_contradictions(near)
     links.exclude_duplicates_in_two_splits()
-    links.links = near + patient_links([image.patient for image in distinct])
+    links.clusters = [*near, *patient_clusters([image.patient for image in distinct])]
     links.exclude_links_between_splits()
     links.exclude_bridges()
     groups = links.groups()
@@ -173,10 +173,10 @@ def near_links(images: Iterable[LabeledImage]) -> list[Link]:
     return [(i, j) for i, j, _ in near_pairs(from_bytes(image.perceptual_hash for image in images))]
 
 
-def patient_links(identifiers: Sequence[Collection[str]]) -> list[Link]:
-    """Return the positions in ``identifiers`` of every pair of images with a common identifier.
+def patient_clusters(identifiers: Sequence[Collection[str]]) -> list[list[int]]:
+    """Return the positions in ``identifiers`` of the images with a common identifier, for each identifier.
 
-    All pairs are needed, not only a chain of pairs, because excluding an image removes its links.
+    Pairs would not fit into memory: a placeholder such as ``ANONYMOUS`` can be the patient of all images.
 
     Args:
         identifiers: identifiers of patient and study for each image.
@@ -185,7 +185,12 @@ def patient_links(identifiers: Sequence[Collection[str]]) -> list[Link]:
     for position, names in enumerate(identifiers):
         for name in names:
             by_identifier[name].append(position)
-    return [link for positions in by_identifier.values() for link in combinations(positions, 2)]
+    return list(by_identifier.values())
+
+
+def chained(clusters: Iterable[Sequence[int]]) -> list[Link]:
+    """Return links that connect the positions of each cluster: each position with the next one."""
+    return [link for positions in clusters for link in pairwise(positions)]
 
 
 def linked_groups(count: int, links: Sequence[Link]) -> list[int]:
@@ -203,13 +208,13 @@ class _Links:
     Attributes:
         images: the distinct images. A position is an index in this sequence.
         splits: the splits that earlier snapshots assigned to the files of each image.
-        links: pairs of positions of linked images.
+        clusters: positions of images that are all linked to each other: a near pair, or the images of one patient.
         reasons: reason for each exclusion, by the position of the excluded image.
     """
 
     images: Sequence[DistinctImage]
     splits: list[set[Split]]
-    links: list[Link] = field(default_factory=list)
+    clusters: list[Sequence[int]] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
 
     def exclude_contradictions(self, near: Sequence[Link]) -> None:
@@ -230,14 +235,13 @@ class _Links:
                 self.reasons.setdefault(position, f"identical images were in {' and '.join(sorted(splits))}")
 
     def exclude_links_between_splits(self) -> None:
-        """Exclude one image of each linked pair with different earlier splits: the image with the lower priority."""
-        for link in self._kept_links():
-            first, second = (self.splits[end] for end in link)
-            if first and second and first != second and self.reasons.keys().isdisjoint(link):
-                kept, lost = sorted(link, key=self._rank)
-                self.reasons[lost] = (
-                    f"was in {min(self.splits[lost])}, and is linked to an image in {min(self.splits[kept])}"
-                )
+        """Exclude images of each cluster with several earlier splits. The split of the highest priority is kept."""
+        for cluster in self.clusters:
+            members = [position for position in self._kept(cluster) if self.splits[position]]
+            best = self.splits[min(members, key=self._rank)] if members else set()
+            for lost in members:
+                if self.splits[lost] != best:
+                    self.reasons[lost] = f"was in {min(self.splits[lost])}, and is linked to an image in {min(best)}"
 
     def exclude_bridges(self) -> None:
         """Exclude new images that connect images of two splits. A new image has no earlier split."""
@@ -251,7 +255,7 @@ class _Links:
         """Return the positions of the images that are not excluded, by group."""
         kept = [position for position in range(len(self.images)) if position not in self.reasons]
         indexes = {position: index for index, position in enumerate(kept)}
-        links = [(indexes[i], indexes[j]) for i, j in self._kept_links()]
+        links = [(indexes[i], indexes[j]) for i, j in chained(map(self._kept, self.clusters))]
         by_number: defaultdict[int, list[int]] = defaultdict(list)
         for position, number in zip(kept, linked_groups(len(kept), links), strict=True):
             by_number[number].append(position)
@@ -275,15 +279,16 @@ class _Links:
         """
         members = set(group)
         neighbor_splits: defaultdict[int, set[Split]] = defaultdict(set)
-        for i, j in self._kept_links():
-            if i in members:
-                neighbor_splits[i] |= self.splits[j]
-                neighbor_splits[j] |= self.splits[i]
+        for cluster in map(self._kept, self.clusters):
+            if not members.isdisjoint(cluster):
+                splits = self.splits_of(cluster)
+                for position in cluster:
+                    neighbor_splits[position] |= splits
         new = [position for position in group if not self.splits[position]]
         return [position for position in new if len(neighbor_splits[position]) > 1] or new
 
-    def _kept_links(self) -> list[Link]:
-        return [(i, j) for i, j in self.links if i not in self.reasons and j not in self.reasons]
+    def _kept(self, cluster: Sequence[int]) -> list[int]:
+        return [position for position in cluster if position not in self.reasons]
 
     def _rank(self, position: int) -> tuple[bool, int]:
         """Return the sort key of an image with an earlier split. Of two linked images, the higher key is excluded.

@@ -18,11 +18,12 @@ from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
 from braintumor.dataset.images.perceptual_hash import NEAR, from_bytes, nearest
 from braintumor.dataset.splits.grouping import (
     Grouping,
+    chained,
     form_groups,
     group_key,
     linked_groups,
     near_links,
-    patient_links,
+    patient_clusters,
     remembered_splits,
 )
 from braintumor.dataset.splits.split import Split, assign
@@ -138,7 +139,7 @@ def _exclude_near_test(
         bool(is_near) or Split.TEST in remembered_splits([frame], remembered) or not patients.isdisjoint(frame.patient)
         for frame, is_near in zip(reviewed, _near(reviewed, test_hashes), strict=True)
     ]
-    links = near_links(reviewed) + patient_links([frame.patient for frame in reviewed])
+    links = near_links(reviewed) + chained(patient_clusters([frame.patient for frame in reviewed]))
     numbers = linked_groups(len(reviewed), links)
     excluded = {number for number, linked in zip(numbers, is_linked, strict=True) if linked}
     allowed = [frame for frame, number in zip(reviewed, numbers, strict=True) if number not in excluded]

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from braintumor.dataset.quality.checks import assess
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.take_snapshot import read_images, snapshot_of
 from braintumor.errors import DatasetError
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
@@ -189,6 +191,32 @@ def test_upload_sends_no_litter_and_check_of_prefix_agrees(empty_settings: Setti
     assert snapshot_of(empty_settings).excluded == ()
 
 
+def test_object_above_the_size_limit_is_read_in_part(
+    empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = max(path.stat().st_size for path in folder.rglob("*.*"))
+    monkeypatch.setattr(Limits.__init__, "__kwdefaults__", {**Limits.__init__.__kwdefaults__, "max_bytes": limit})
+    large = folder / "glioma" / "large.png"
+    large.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(3 * limit))
+    (folder / "glioma" / "export.zip").write_bytes(b"PK\3\4" + bytes(3 * limit))
+    store, prefix = copied_to_s3(empty_settings, folder), S3Uri.parse(empty_settings.require("dataset_uri"))
+    sizes: list[int] = []
+    read = ObjectStore.read
+
+    def counted(self: ObjectStore, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
+        data = read(self, uri, etag=etag, max_bytes=max_bytes)
+        sizes.append(len(data))
+        return data
+
+    monkeypatch.setattr(ObjectStore, "read", counted)
+    images, (excluded,) = read_images(store, prefix, list(store.list(prefix)))
+    assert len(images) == 48 and max(sizes) == limit + 1
+    assert excluded.reason.startswith("too_many_bytes: ") and excluded.image_uri == f"{prefix}glioma/large.png"
+    assert excluded.image_sha256 == "", "the sha256 of the beginning identifies no file"
+    _, (local,) = read_folder(folder)
+    assert local.image_sha256 == sha256(large.read_bytes()).hexdigest()
+
+
 def test_empty_image_is_unreadable_not_litter(empty_settings: Settings, folder: Path) -> None:
     (folder / "glioma" / "empty.jpg").touch()
     for done in verdicts(empty_settings, folder):
@@ -268,3 +296,22 @@ def test_name_that_is_not_utf8_is_uploaded_escaped(empty_settings: Settings, fol
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(store, labeled_files(folder), prefix)
     assert len(list(store.list(prefix))) == 50
+
+
+def test_upload_skips_equal_objects_and_refuses_other_ones(empty_settings: Settings, folder: Path) -> None:
+    arguments = ("dataset", "upload", str(folder), empty_settings.require("dataset_uri"))
+    assert "were there already" not in invoke(empty_settings, *arguments).stderr
+    first, second, *_ = sorted((folder / "glioma").iterdir())
+    shutil.copy(first, folder / "glioma" / "new.png")
+    again = invoke(empty_settings, *arguments)
+    assert again.exit_code == 0 and "48 of them were there already" in again.stderr
+    store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
+    earlier = store.read(prefix / f"glioma/{second.name}")
+    shutil.copy(first, second)  # another hospital's image of this name
+    refused = invoke(empty_settings, *arguments)
+    assert refused.exit_code == 1 and f"1 files would overwrite objects with another content in {prefix}" in (
+        refused.stderr
+    )
+    assert store.read(prefix / f"glioma/{second.name}") == earlier
+    assert invoke(empty_settings, *arguments, "--replace").exit_code == 0
+    assert store.read(prefix / f"glioma/{second.name}") == first.read_bytes()

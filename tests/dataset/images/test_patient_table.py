@@ -63,6 +63,12 @@ def test_patient_column_can_have_another_name(tmp_path: Path) -> None:
     assert read(tmp_path, text, column="person").patients == {A: of("7")}
 
 
+def test_blanks_and_no_break_spaces_around_a_number_are_ignored(tmp_path: Path) -> None:
+    text = "path,patient\nglioma/a.jpg,0012345\u00a0\nglioma/b.jpg, 0012345\n"
+    assert read(tmp_path, text).patients == {A: of("0012345"), B: of("0012345")}
+    assert list(read(tmp_path, "path,patient\nglioma/a.jpg,1E5-7\n").patients.values()) == [of("1E5-7")]
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
@@ -70,6 +76,14 @@ def test_patient_column_can_have_another_name(tmp_path: Path) -> None:
         (["glioma/a.jpg,ann", "glioma/b.jpg,ben", "glioma/a.jpg,ann"], "1 rows repeat an earlier row (rows 4)"),
         (["glioma/a.jpg,ann", "glioma/a.jpg,ben"], "2 rows give one image two patients (rows 2, 3)"),
         (["glioma/a.jpg, ", "glioma/b.jpg"], "2 rows have no patient (rows 2, 3)"),
+        (
+            ["glioma/a.jpg,1.23457E+11", 'glioma/b.jpg,"1,2e+11"', "glioma/c.jpg,12345.0"],
+            "3 rows have a patient that a program changed, such as 1.2E+11, 123.0 or #N/A (rows 2, 3, 4)",
+        ),
+        (
+            ["glioma/a.jpg,#N/A", "glioma/b.jpg, #VALUE! ", "glioma/c.jpg,nan"],
+            "3 rows have a patient that a program changed, such as 1.2E+11, 123.0 or #N/A (rows 2, 3, 4)",
+        ),
         ([f"{n}.jpg,ann" for n in range(12)], "12 rows name no image of the folder (rows 2, 3, 4, 5, 6, 7, 8, 9, 10, "),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image, ImageEnhance
 
 from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.images.perceptual_hash import NEAR, near_pairs, nearest, perceptual_hashes
+from braintumor.dataset.splits import grouping as grouping_module
 from braintumor.dataset.splits.grouping import Grouping, form_groups
 from braintumor.dataset.splits.split import Split
 from braintumor.imaging.phantom.slice import draw
@@ -118,6 +121,16 @@ def test_patient_group_survives_exclusion_of_a_linking_image() -> None:
         by_sha[2].image_sha256: Split.TEST,
     }
     assert names(form_groups([a, b, c], remembered)) == [[by_sha[2].image_uri]]
+
+
+def test_many_images_of_one_placeholder_patient_are_grouped() -> None:
+    one = image(_far(1)[0], "one", patient="patient ANONYMOUS")
+    count = 20_000
+    images = [replace(one, image_sha256=f"{n:064}", pixel_sha256=f"{n}") for n in range(count)]
+    with patch.object(grouping_module, "near_links", return_value=[]):
+        grouping = form_groups(images, {images[0].image_sha256: Split.TRAIN, images[1].image_sha256: Split.TEST})
+    (group,) = grouping.groups
+    assert len(group) == count - 1 and len(grouping.excluded) == 1
 
 
 def test_near_images_with_different_labels_are_excluded() -> None:
