@@ -343,6 +343,14 @@ def test_cache_volume_has_limit_and_pods_have_resources() -> None:
         assert {"cpu", "memory"} <= {*part["resources"]["requests"]} and "memory" in part["resources"]["limits"]
 
 
+def test_loss_of_one_node_leaves_an_api_server() -> None:
+    server = VALUES["apiServer"]
+    assert server["replicas"] == 2 and server["podDisruptionBudget"]["enabled"] is True
+    (spread,) = server["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert f"`--replicas={server['replicas']}`" in (PROJECT / "docs" / "recovery.md").read_text()
+
+
 def test_page_installs_chart_version_and_release_of_values() -> None:
     assert {*re.findall(r"--version ([\d.]+)", PAGE)} == {CHART_VERSION}
     (release,) = {*re.findall(r"helm (?:install|upgrade|template) (\S+)", PAGE)}
