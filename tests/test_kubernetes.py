@@ -363,6 +363,15 @@ def test_gpu_worker_keeps_checkpoints_in_a_volume() -> None:
     assert "kubectl apply -f kubernetes/training-volume.yaml" in PAGE
 
 
+def test_each_pod_finds_the_files_of_the_page() -> None:
+    (name,) = re.findall(r"create configmap (\S+) .*--from-file", PAGE)
+    for volumes, mounts in ((VALUES["volumes"], VALUES["volumeMounts"]), (POD["volumes"], JOB["volumeMounts"])):
+        (volume,) = [item for item in volumes if item["name"] == "files"]
+        (mount,) = [item for item in mounts if item["name"] == "files"]
+        assert volume["configMap"] == {"name": name, "optional": True} and mount["readOnly"] is True
+        assert f"sslrootcert={mount['mountPath']}/" in PAGE and f"AWS_CA_BUNDLE={mount['mountPath']}/" in PAGE
+
+
 def test_page_installs_chart_version_and_release_of_values() -> None:
     assert {*re.findall(r"--version ([\d.]+)", PAGE)} == {CHART_VERSION}
     (release,) = {*re.findall(r"helm (?:install|upgrade|template) (\S+)", PAGE)}
