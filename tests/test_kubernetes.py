@@ -16,7 +16,9 @@ import yaml
 from jsonschema.validators import validator_for
 
 from braintumor.config.reference import POOLS, unknown
+from braintumor.config.settings import Settings
 from braintumor.config.variables import OF_DEMO, OF_TOOLS, TASK_ROLES
+from braintumor.registry.model_cache import training_folder
 from tests.compose import SECRETS_OF, compose_file, variables_of
 from tests.conftest import NO_CHART
 
@@ -341,6 +343,33 @@ def test_cache_volume_has_limit_and_pods_have_resources() -> None:
     services = [VALUES[name] for name in ("scheduler", "dagProcessor", "triggerer", "apiServer", "redis")]
     for part in [*services, *workers(), JOB]:
         assert {"cpu", "memory"} <= {*part["resources"]["requests"]} and "memory" in part["resources"]["limits"]
+
+
+def test_loss_of_one_node_leaves_an_api_server() -> None:
+    server = VALUES["apiServer"]
+    assert server["replicas"] == 2 and server["podDisruptionBudget"]["enabled"] is True
+    (spread,) = server["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert f"`--replicas={server['replicas']}`" in (PROJECT / "docs" / "recovery.md").read_text()
+
+
+def test_gpu_worker_keeps_checkpoints_in_a_volume() -> None:
+    claim = yaml.safe_load((FOLDER / "training-volume.yaml").read_text())
+    (volume,), (mount,) = GPU["extraVolumes"], GPU["extraVolumeMounts"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert volume["name"] == mount["name"] not in {item["name"] for item in VALUES["volumes"]}
+    settings = Settings.from_environment(by_name(IN_EACH_POD))
+    assert str(training_folder(settings, "vgg16", "digest").parent) == mount["mountPath"]
+    assert "kubectl apply -f kubernetes/training-volume.yaml" in PAGE
+
+
+def test_each_pod_finds_the_files_of_the_page() -> None:
+    (name,) = re.findall(r"create configmap (\S+) .*--from-file", PAGE)
+    for volumes, mounts in ((VALUES["volumes"], VALUES["volumeMounts"]), (POD["volumes"], JOB["volumeMounts"])):
+        (volume,) = [item for item in volumes if item["name"] == "files"]
+        (mount,) = [item for item in mounts if item["name"] == "files"]
+        assert volume["configMap"] == {"name": name, "optional": True} and mount["readOnly"] is True
+        assert f"sslrootcert={mount['mountPath']}/" in PAGE and f"AWS_CA_BUNDLE={mount['mountPath']}/" in PAGE
 
 
 def test_page_installs_chart_version_and_release_of_values() -> None:

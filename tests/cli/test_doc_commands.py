@@ -17,7 +17,7 @@ from tests.documents import blocks, commands
 PROJECT = Path(__file__).parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 OTHER_PROGRAMS = {"airflow", "docker", "export", "grep", "helm", "jq", "kubectl", "pg_dump", "pg_restore", "printf",
-                  "psql", "set", ".", "eval", "$BRAINTUMOR_DATABASE_URL"}  # fmt: skip
+                  "psql", "set", ".", "eval", "until", "do", "done", "$BRAINTUMOR_DATABASE_URL"}  # fmt: skip
 """Programs of others, whose options are not checked. ``test_recovery`` and ``test_runbook`` run those of Postgres."""
 PLACEHOLDERS = {"ID": "1", "CODE": "truncated", "DAY": "2026-03-01"}
 """Values for the placeholders whose option or argument accepts only certain values. Others are texts."""

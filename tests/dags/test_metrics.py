@@ -89,6 +89,9 @@ def test_rules_and_dashboard_use_existing_metrics() -> None:
     assert used - known == set()
     ours = {f"airflow_{name.replace('.', '_')}" for name in NAMES}
     assert ours - used == set(), "sent but never shown"
+    for expression in of_rules + of_panels:
+        without = re.sub(r"(last|absent)_over_time\(airflow_braintumor_\w+(\{[^}]*\})?\[26h\]\)", "", expression)
+        assert "airflow_braintumor" not in without, "a restart of the collector would end or raise the alert"
 
 
 @pytest.mark.parametrize("group", yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"])
