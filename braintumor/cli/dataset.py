@@ -116,7 +116,8 @@ def snapshot(prefix: str | None, exclude: Path | None, is_json: bool) -> None:
     counts, patients = taken.counts(), claim_of_patients(taken.identified)
     if is_json:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,
-                    "patients": patients, "left_out": [item.to_dict() for item in taken.excluded]})  # fmt: skip
+                    "patients": patients, "exclusion_rows": taken.exclusion_rows,
+                    "left_out": [item.to_dict() for item in taken.excluded]})  # fmt: skip
         return
     click.echo(
         f"snapshot {taken.snapshot_id}: {len(taken.images)} images in {taken.count_group} groups, "
@@ -124,6 +125,8 @@ def snapshot(prefix: str | None, exclude: Path | None, is_json: bool) -> None:
     )
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
     click.echo(patients)
+    if taken.exclusion_rows is not None:
+        click.echo("{} of {} rows of the exclusion list name an image".format(*taken.exclusion_rows))
     for item in taken.excluded:
         click.echo(f"excluded: {item.image_uri}: {item.reason}", err=True)
 

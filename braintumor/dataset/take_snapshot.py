@@ -108,14 +108,16 @@ def _snapshot_of(
     test_needs_patient = table is not None and not settings.is_yes("unidentified_in_test")
     patients = table.patients if table else {}
     read = read_images(store, source, entries)
-    images, unreadable, erased = without_erased(engine, settings, *read, patients=patients)
-    count_listed = len(exclusions)
-    images, listed, exclusions = without_listed(images, exclusions)
+    labeled, unreadable, erased = without_erased(engine, settings, *read, patients=patients)
     if table is not None:
-        images = table.identify(images)
-    quality = assess(images, unreadable, rules)
+        labeled = table.identify(labeled)
+    quality = assess(without_listed(labeled, exclusions)[0], unreadable, rules)
     require_quality(engine, store, models, quality, source=str(source), test_needs_patient=test_needs_patient)
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
+    count_listed = len(exclusions)
+    kept, listed, exclusions = without_listed([*labeled, *reviewed.images], exclusions)
+    images = [image for image in kept if not image.reviewed]
+    reviewed = replace(reviewed, images=tuple(image for image in kept if image.reviewed))
     # Reviewed frames have pseudonyms, so the other images need pseudonyms too.
     if table is None and reviewed.images and any(image.patient for image in images):
         key = settings.require("pseudonym_key").encode()
@@ -138,7 +140,7 @@ def _snapshot_of(
     address = models / snapshot_path(snapshot.snapshot_id)
     shown = shown_images(quality) | {item.image_sha256 for item in exclusions}
     publish_page(engine, store, address, page, image_sha256s=shown)
-    return snapshot
+    return replace(snapshot, exclusion_rows=(len(exclusions), count_listed) if count_listed else None)
 
 
 def _take(engine: Engine, given: _Input) -> Snapshot:

@@ -205,7 +205,9 @@ class TestExclusionList:
         models = S3Uri.parse(empty_settings.require("models_uri"))
         page = ObjectStore.connect(empty_settings).read(models / f"snapshots/{snapshot.snapshot_id}.html").decode()
         assert "Exclusion list" in page and "two lesions" in page and listed[1][:12] in page
-        assert "2 of the 3 rows of the list name an image" in page
+        assert "2 of the 3 rows of the list name an image" in page and taken["exclusion_rows"] == [2, 3]
+        said = printed(empty_settings, "dataset", "snapshot", "--exclude", str(path))
+        assert "2 of 3 rows of the exclusion list name an image" in said
         again = snapshot_of(replace(empty_settings, label_exclusions=str(path)))
         assert again.snapshot_id == snapshot.snapshot_id, "the setting names the list of the retrain"
 
