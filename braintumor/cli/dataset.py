@@ -75,7 +75,7 @@ def upload(
         table = read_patient_table(patients, hashes, key=key, column=patient_column, where=str(folder))
         table = store_patient_table(store, uri, table, replaces=replace_patients)
         known = _known_patients(table, hashes.values())
-    with progress("Uploading", sum(file.path.stat().st_size for file in new), unit=BYTES) as advance:
+    with progress("Uploading", sum(file.size for file in new), unit=BYTES) as advance:
         upload_files(store, new, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}{known}")
     if len(new) < len(files):

@@ -41,7 +41,7 @@ from braintumor.dataset.splits.reviewed_frames_split import ReviewedFramesSplit,
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import advisory_lock, transaction
-from braintumor.errors import DatasetError, ObjectMissingError
+from braintumor.errors import DatasetError
 from braintumor.labels import CLASSES
 from braintumor.progress import progress
 from braintumor.reports.paths import publish_page, snapshot_path
@@ -287,17 +287,15 @@ def _remember(connection: Connection, grouping: Grouping, splits: Mapping[str, S
 
 
 def _write_manifest(store: ObjectStore, models: S3Uri, snapshot: Snapshot) -> None:
-    """Write a snapshot's manifest to S3, unless it exists. It is a CSV of each image's hashes, class, split and group.
+    """Write a snapshot's manifest to S3. It is a CSV of each image's hashes, class, split and group.
 
-    The addresses of the images are only in Postgres, because an address can name a patient.
+    An earlier manifest of the snapshot is overwritten, because groups and hashes of pixels can change under one
+    snapshot id. The addresses of the images are only in Postgres, because an address can name a patient.
     """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["image_sha256", "pixel_sha256", "label", "split", "group_key"])
+    for image in snapshot.images:
+        writer.writerow([image.image_sha256, image.pixel_sha256, image.label, image.split, image.group_key])
     address = models / f"snapshots/{snapshot.snapshot_id}.csv"
-    try:
-        store.read(address, max_bytes=1)
-    except ObjectMissingError:
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["image_sha256", "pixel_sha256", "label", "split", "group_key"])
-        for image in snapshot.images:
-            writer.writerow([image.image_sha256, image.pixel_sha256, image.label, image.split, image.group_key])
-        store.write(address, stream.getvalue().encode(), content_type="text/csv; charset=utf-8")
+    store.write(address, stream.getvalue().encode(), content_type="text/csv; charset=utf-8")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,6 +54,12 @@ class LabeledFile:
     path: Path
     label: TumorClass
     key: str
+
+    @property
+    def size(self) -> int:
+        """Return the size of the file in bytes."""
+        with _reading(self.path):
+            return self.path.stat().st_size
 
 
 def labeled_files(folder: Path) -> list[LabeledFile]:
@@ -164,9 +171,25 @@ def _limited(path: Path) -> bytes:
 
 
 def _digest(path: Path, name: str) -> str:
-    """Return the hex digest of a file by the hash function ``name``."""
-    with path.open("rb") as stream:
+    """Return the hex digest of a file by the hash function ``name``.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    with _reading(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Translate disk errors in the ``with`` block to a ``DatasetError`` that names the file (context manager)."""
+    try:
+        yield
+    except OSError as exc:
+        raise DatasetError(
+            f"{printable(path)} cannot be read: {exc.strerror}. All images must be readable. Repair or remove the "
+            "file, and run the command again."
+        ) from exc
 
 
 def _labeled(path: Path, folder: Path) -> LabeledFile:
@@ -260,7 +283,7 @@ def not_in_s3(
         entry = stored.get((prefix / file.key).key)
         if entry is None:
             new.append(file)
-        elif entry.size != file.path.stat().st_size or entry.etag != _digest(file.path, "md5"):
+        elif entry.size != file.size or entry.etag != _digest(file.path, "md5"):
             others.append(file.key)
             new.append(file)
     if others and not replaces:
@@ -286,7 +309,8 @@ def upload(
     store.require_bucket(prefix.bucket)
 
     def put(file: LabeledFile) -> int:
-        data = file.path.read_bytes()
+        with _reading(file.path):
+            data = file.path.read_bytes()
         store.write(prefix / file.key, data)
         return len(data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -296,6 +297,22 @@ def test_name_that_is_not_utf8_is_uploaded_escaped(empty_settings: Settings, fol
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(store, labeled_files(folder), prefix)
     assert len(list(store.list(prefix))) == 50
+
+
+def test_disk_error_during_upload_names_the_file(
+    empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = min((folder / "normal").iterdir())
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    done = invoke(empty_settings, "dataset", "upload", str(folder), empty_settings.require("dataset_uri"))
+    assert done.exit_code == 1 and f"{bad} cannot be read: Input/output error" in done.stderr
 
 
 def test_upload_skips_equal_objects_and_refuses_other_ones(empty_settings: Settings, folder: Path) -> None:
