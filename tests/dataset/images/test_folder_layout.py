@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -268,6 +269,24 @@ def test_unreadable_file_and_broken_link_are_counted(folder: Path) -> None:
     assert [item.reason for item in excluded] == ["the file cannot be opened: No such file or directory"]
     assert assess(images, excluded, RULES).blocking == []
     with pytest.raises(DatasetError, match=r"1 images cannot be opened, such as .*gone\.jpg"):
+        labeled_files(folder)
+
+
+def test_linked_or_unreadable_folder_is_refused_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "glioma" / "lost+found").symlink_to(folder.parent)
+    assert len(labeled_files(folder)) == 48, "litter"
+    (folder / "glioma").rename(folder.parent / "elsewhere")
+    (folder / "glioma").symlink_to(folder.parent / "elsewhere")
+    for read in (labeled_files, read_folder):
+        with pytest.raises(
+            DatasetError, match=r"1 folders cannot be read, such as .*glioma: they are links to folders"
+        ):
+            read(folder)
+    (folder / "glioma").unlink()
+    (folder.parent / "elsewhere").rename(folder / "glioma")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "pituitary" and access(path, mode))
+    with pytest.raises(DatasetError, match=r"1 folders cannot be read, such as .*pituitary: "):
         labeled_files(folder)
 
 
