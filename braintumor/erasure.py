@@ -29,7 +29,7 @@ from sqlalchemy import Connection, text
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, ErasedSubjects, hashes_of, identity_of
 from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
-from braintumor.dataset.images.patient_table import load_patient_table, without_patient
+from braintumor.dataset.images.patient_table import PatientTable, load_patient_table, without_patient
 from braintumor.dataset.take_snapshot import read_images
 from braintumor.db import database
 from braintumor.errors import DatabaseError, ErasureError
@@ -117,10 +117,9 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
             labeled, excluded = read_images(store, dataset, entries, anywhere=True)
             files: list[LabeledImage | ExcludedImage] = [*labeled, *(item for item in excluded if item.image_sha256)]
             table = load_patient_table(store, entries, settings.pseudonym_key, where=str(dataset))
-            patients = table.patients if table else {}
             with database.transaction(engine) as connection:
                 earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
-                images = [image.image_sha256 for image in _of_subject(files, subject, earlier, patients)]
+                images = [image.image_sha256 for image in _of_subject(files, subject, earlier, table)]
                 erased: dict[str, Any] = connection.execute(
                     text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                     {"subject": subject, "mark": mark, "images": images, "actor": actor, "reason": reason},
@@ -213,14 +212,15 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
 
 
 def _of_subject(
-    files: Iterable[LabeledImage | ExcludedImage], subject: str, earlier: ErasedSubjects, patients: Mapping[str, str]
+    files: Iterable[LabeledImage | ExcludedImage], subject: str, earlier: ErasedSubjects, table: PatientTable | None
 ) -> list[LabeledImage | ExcludedImage]:
     """Return the labeled and excluded images of the person with the pseudonym ``subject``.
 
-    An image is the person's if its DICOM header or ``patients`` (pseudonym by sha256 of the file) names the patient. If
-    the header names no patient, an image of one of the person's studies is the person's. A file that an earlier erasure
-    of the person marked is the person's too. So is every image with the same pixels as an image of the person.
+    An image is the person's if its DICOM header or ``table`` names the patient. If the header names no patient, an
+    image of one of the person's studies is the person's. A file that an earlier erasure of the person marked is the
+    person's too. So is every image with the same pixels as an image of the person.
     """
+    patients = table.patients if table else {}
     images = [(image, *identity_of(image, earlier.key)) for image in files]
     studies = {study for _, patient, study in images if patient == subject and study}
     hashes = {

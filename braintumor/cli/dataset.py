@@ -14,6 +14,7 @@ from braintumor.cli.show import as_json, print_json, print_table, unwritable
 from braintumor.config.airflow_connections import settings_of
 from braintumor.config.settings import Settings
 from braintumor.errors import DatasetError
+from braintumor.filenames import printable
 from braintumor.progress import BYTES, progress
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ _patients = click.option(
 _patient_column = click.option(
     "--patient-column", default="patient", show_default=True, help="Name of the column with the patient."
 )
+_exclude = click.option(
+    "--exclude", type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV of images to exclude, with the columns sha256, reason and author. Default: BRAINTUMOR_LABEL_EXCLUSIONS.",
+)  # fmt: skip
 
 
 @dataset.command(epilog="Example: braintumor dataset upload ~/sartaj s3://hospital/dataset/ --patients patients.csv")
@@ -75,7 +80,7 @@ def upload(
         table = read_patient_table(patients, hashes, key=key, column=patient_column, where=str(folder))
         table = store_patient_table(store, uri, table, replaces=replace_patients)
         known = _known_patients(table, hashes.values())
-    with progress("Uploading", sum(file.path.stat().st_size for file in new), unit=BYTES) as advance:
+    with progress("Uploading", sum(file.size for file in new), unit=BYTES) as advance:
         upload_files(store, new, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}{known}")
     if len(new) < len(files):
@@ -98,10 +103,7 @@ def _known_patients(table: PatientTable, hashes: Iterable[str]) -> str:
 
 @dataset.command(epilog="Example: braintumor dataset snapshot")
 @click.argument("prefix", required=False)
-@click.option(
-    "--exclude", type=click.Path(path_type=Path, dir_okay=False),
-    help="CSV of images to exclude, with the columns sha256, reason and author. Default: BRAINTUMOR_LABEL_EXCLUSIONS.",
-)  # fmt: skip
+@_exclude
 @as_json
 def snapshot(prefix: str | None, exclude: Path | None, is_json: bool) -> None:
     """Take a snapshot of labeled images and reviewed frames.
@@ -116,7 +118,8 @@ def snapshot(prefix: str | None, exclude: Path | None, is_json: bool) -> None:
     counts, patients = taken.counts(), claim_of_patients(taken.identified)
     if is_json:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,
-                    "patients": patients, "left_out": [item.to_dict() for item in taken.excluded]})  # fmt: skip
+                    "patients": patients, "exclusion_rows": taken.exclusion_rows,
+                    "left_out": [item.to_dict() for item in taken.excluded]})  # fmt: skip
         return
     click.echo(
         f"snapshot {taken.snapshot_id}: {len(taken.images)} images in {taken.count_group} groups, "
@@ -124,8 +127,14 @@ def snapshot(prefix: str | None, exclude: Path | None, is_json: bool) -> None:
     )
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
     click.echo(patients)
-    for item in taken.excluded:
-        click.echo(f"excluded: {item.image_uri}: {item.reason}", err=True)
+    if taken.exclusion_rows is not None:
+        click.echo("{} of {} rows of the exclusion list name an image".format(*taken.exclusion_rows))
+    _print_excluded(taken.excluded)
+
+
+def _print_excluded(excluded: Iterable[ExcludedImage]) -> None:
+    for item in excluded:
+        click.echo(f"excluded: {printable(item.image_uri)}: {item.reason}", err=True)
 
 
 @dataset.command(epilog="Example: braintumor dataset show-reviewed-labels")
@@ -161,14 +170,19 @@ def show_reviewed_labels(is_json: bool) -> None:
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the HTML report to this file.")
 @_patients
 @_patient_column
+@_exclude
 @as_json
-def validate(source: str, report: Path | None, patients: Path | None, patient_column: str, is_json: bool) -> None:
-    """Check labeled images by the data quality rules.
+def validate(
+    source: str, *, report: Path | None, patients: Path | None, patient_column: str, exclude: Path | None, is_json: bool
+) -> None:
+    """Check labeled images by the data quality rules, and list the excluded images.
 
     The command records nothing. The exit code is 1 if the rules refuse the images. A local folder needs no S3 and no
     Postgres. The rules are the packaged ones, or the rules in the file of BRAINTUMOR_QUALITY_RULES. For an S3 prefix
-    the command uses the stored table of patients.
+    the command uses the stored table of patients. It reads no Postgres, so images of erased people count here. A
+    snapshot leaves them out.
     """
+    from braintumor.dataset.label_exclusions import read_exclusions, without_listed
     from braintumor.dataset.quality.checks import assess
     from braintumor.dataset.quality.gate import refusal
     from braintumor.dataset.quality.report import quality_report
@@ -179,20 +193,25 @@ def validate(source: str, report: Path | None, patients: Path | None, patient_co
         _require_writable(report)
     settings = settings_of("trainer")
     rules = QualityRules.load(settings.quality_rules)
-    images, excluded, table = _read(settings, source, patients, patient_column)
-    quality = assess(images if table is None else table.identify(images), excluded, rules)
+    path = exclude or settings.label_exclusions
+    exclusions = read_exclusions(path) if path else []
+    images, unreadable, table = _read(settings, source, patients, patient_column)
+    images, listed, _ = without_listed(images, exclusions)
+    quality = assess(images if table is None else table.identify(images), unreadable, rules)
+    excluded = sorted([*unreadable, *listed, *quality.grouping.excluded], key=lambda item: item.image_uri)
     if report is not None:
         needs_patient = table is not None and not settings.is_yes("unidentified_in_test")
         page = quality_report(quality, source=_shown_source(source), test_needs_patient=needs_patient)
         report.write_text(page, encoding="utf-8")
     if is_json:
-        print_json(quality.to_dict())
+        print_json(quality.to_dict() | {"excluded": [item.to_dict() for item in excluded]})
     else:
         click.echo(quality.summary)
         print_table(
             ["check", "outcome", "reason"], [[each.code, each.outcome, each.reason] for each in quality.results]
         )
         click.echo(quality.patient_shares)
+        _print_excluded(excluded)
     if quality.blocking:
         raise DatasetError(refusal(quality, source=source, report=None if report is None else str(report)))
 

@@ -78,6 +78,8 @@ class Snapshot:
         count_copy: number of files that are not in ``images`` because they repeat the pixels of an image.
         excluded: the images that were left out, with the reasons, at the newest taking.
         identified: counts of images with patient identifiers. ``None`` in snapshots of earlier versions.
+        exclusion_rows: number of rows of the exclusion list that name an image, and of all its rows. ``None`` without a
+            list, and in a snapshot from the database.
     """
 
     snapshot_id: str
@@ -86,6 +88,7 @@ class Snapshot:
     count_copy: int
     excluded: tuple[ExcludedImage, ...]
     identified: PatientIds | None
+    exclusion_rows: tuple[int, int] | None = field(default=None, compare=False)
 
     def of_split(self, split: Split) -> list[SnapshotImage]:
         """Return the images of one split, in snapshot order."""

@@ -41,7 +41,7 @@ from braintumor.dataset.splits.reviewed_frames_split import ReviewedFramesSplit,
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import advisory_lock, transaction
-from braintumor.errors import DatasetError, ObjectMissingError
+from braintumor.errors import DatasetError
 from braintumor.labels import CLASSES
 from braintumor.progress import progress
 from braintumor.reports.paths import publish_page, snapshot_path
@@ -108,14 +108,16 @@ def _snapshot_of(
     test_needs_patient = table is not None and not settings.is_yes("unidentified_in_test")
     patients = table.patients if table else {}
     read = read_images(store, source, entries)
-    images, unreadable, erased = without_erased(engine, settings, *read, patients=patients)
-    count_listed = len(exclusions)
-    images, listed, exclusions = without_listed(images, exclusions)
+    labeled, unreadable, erased = without_erased(engine, settings, *read, patients=patients)
     if table is not None:
-        images = table.identify(images)
-    quality = assess(images, unreadable, rules)
+        labeled = table.identify(labeled)
+    quality = assess(without_listed(labeled, exclusions)[0], unreadable, rules)
     require_quality(engine, store, models, quality, source=str(source), test_needs_patient=test_needs_patient)
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
+    count_listed = len(exclusions)
+    kept, listed, exclusions = without_listed([*labeled, *reviewed.images], exclusions)
+    images = [image for image in kept if not image.reviewed]
+    reviewed = replace(reviewed, images=tuple(image for image in kept if image.reviewed))
     # Reviewed frames have pseudonyms, so the other images need pseudonyms too.
     if table is None and reviewed.images and any(image.patient for image in images):
         key = settings.require("pseudonym_key").encode()
@@ -138,7 +140,7 @@ def _snapshot_of(
     address = models / snapshot_path(snapshot.snapshot_id)
     shown = shown_images(quality) | {item.image_sha256 for item in exclusions}
     publish_page(engine, store, address, page, image_sha256s=shown)
-    return snapshot
+    return replace(snapshot, exclusion_rows=(len(exclusions), count_listed) if count_listed else None)
 
 
 def _take(engine: Engine, given: _Input) -> Snapshot:
@@ -285,17 +287,15 @@ def _remember(connection: Connection, grouping: Grouping, splits: Mapping[str, S
 
 
 def _write_manifest(store: ObjectStore, models: S3Uri, snapshot: Snapshot) -> None:
-    """Write a snapshot's manifest to S3, unless it exists. It is a CSV of each image's hashes, class, split and group.
+    """Write a snapshot's manifest to S3. It is a CSV of each image's hashes, class, split and group.
 
-    The addresses of the images are only in Postgres, because an address can name a patient.
+    An earlier manifest of the snapshot is overwritten, because groups and hashes of pixels can change under one
+    snapshot id. The addresses of the images are only in Postgres, because an address can name a patient.
     """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["image_sha256", "pixel_sha256", "label", "split", "group_key"])
+    for image in snapshot.images:
+        writer.writerow([image.image_sha256, image.pixel_sha256, image.label, image.split, image.group_key])
     address = models / f"snapshots/{snapshot.snapshot_id}.csv"
-    try:
-        store.read(address, max_bytes=1)
-    except ObjectMissingError:
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["image_sha256", "pixel_sha256", "label", "split", "group_key"])
-        for image in snapshot.images:
-            writer.writerow([image.image_sha256, image.pixel_sha256, image.label, image.split, image.group_key])
-        store.write(address, stream.getvalue().encode(), content_type="text/csv; charset=utf-8")
+    store.write(address, stream.getvalue().encode(), content_type="text/csv; charset=utf-8")

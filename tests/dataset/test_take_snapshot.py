@@ -117,6 +117,20 @@ def test_class_of_one_patient_is_refused_with_the_rule(empty_settings: Settings,
         snapshot_of(empty_settings)
 
 
+def test_manifest_has_the_groups_of_the_newest_taking(empty_settings: Settings, folder: Path, tmp_path: Path) -> None:
+    uploaded(empty_settings, folder)
+    first = snapshot_of(empty_settings)
+    train = [image for image in first.of_split(Split.TRAIN) if image.label is TumorClass.GLIOMA][:2]
+    lines = [[image.image_sha256, "Doe^Jane"] for image in train]
+    uploaded(empty_settings, folder, "--patients", str(written(tmp_path / "table.csv", "sha256,patient", lines)))
+    again = snapshot_of(replace(empty_settings, unidentified_in_test="yes"))
+    assert again.snapshot_id == first.snapshot_id and again.count_group == first.count_group - 1
+    models = S3Uri.parse(empty_settings.require("models_uri"))
+    manifest = ObjectStore.connect(empty_settings).read(models / f"snapshots/{again.snapshot_id}.csv").decode()
+    groups = {row["image_sha256"]: row["group_key"] for row in csv.DictReader(manifest.splitlines())}
+    assert groups == {image.image_sha256: image.group_key for image in again.images}
+
+
 def test_table_survives_another_upload_and_splits_stay(
     empty_settings: Settings, folder: Path, table: Path, tmp_path: Path
 ) -> None:
@@ -205,7 +219,9 @@ class TestExclusionList:
         models = S3Uri.parse(empty_settings.require("models_uri"))
         page = ObjectStore.connect(empty_settings).read(models / f"snapshots/{snapshot.snapshot_id}.html").decode()
         assert "Exclusion list" in page and "two lesions" in page and listed[1][:12] in page
-        assert "2 of the 3 rows of the list name an image" in page
+        assert "2 of the 3 rows of the list name an image" in page and taken["exclusion_rows"] == [2, 3]
+        said = printed(empty_settings, "dataset", "snapshot", "--exclude", str(path))
+        assert "2 of 3 rows of the exclusion list name an image" in said
         again = snapshot_of(replace(empty_settings, label_exclusions=str(path)))
         assert again.snapshot_id == snapshot.snapshot_id, "the setting names the list of the retrain"
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,13 +55,19 @@ class LabeledFile:
     label: TumorClass
     key: str
 
+    @property
+    def size(self) -> int:
+        """Return the size of the file in bytes."""
+        with _reading(self.path):
+            return self.path.stat().st_size
+
 
 def labeled_files(folder: Path) -> list[LabeledFile]:
     """Return every image of a supported type below ``folder`` with its class, in path order.
 
     Raises:
-        DatasetError: the folder is missing or lacks a class. Or an image is outside class folders or cannot be opened.
-            Or two images would have the same key in S3.
+        DatasetError: the folder is missing, has a folder that cannot be read, or lacks a class. Or an image is outside
+            class folders or cannot be opened. Or two images would have the same key in S3.
     """
     paths = [path for path in _files(folder) if is_readable_image(path.name, _beginning(path))]
     files = [_labeled(path, folder) for path in paths]
@@ -76,7 +83,7 @@ def image_paths(folder: Path) -> list[Path]:
     These are the images of any type in class folders, and all files outside class folders except litter.
 
     Raises:
-        DatasetError: the folder is missing.
+        DatasetError: the folder is missing, or a folder below it cannot be read.
     """
     return [
         path
@@ -105,8 +112,19 @@ def other_image_types(folder: Path, images: Sequence[LabeledFile]) -> Counter[st
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder. Give a folder with one sub-folder per class.")
-    paths = (path for path in folder.rglob("*") if path.is_file() or (path.is_symlink() and not path.exists()))
-    return sorted(path for path in paths if not is_litter(_inside(path, folder)))
+    closed: list[Path] = []
+    paths: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+        folders[:] = [name for name in folders if not is_litter(_inside(Path(parent, name, "file"), folder))]
+        below = [Path(parent, name) for name in folders]
+        closed.extend(path for path in below if path.is_symlink() or not os.access(path, os.R_OK | os.X_OK))
+        paths += [Path(parent, name) for name in names if not is_litter(_inside(Path(parent, name), folder))]
+    if closed:
+        raise DatasetError(
+            f"{len(set(closed))} folders cannot be read, such as {printable(min(closed))}: they are links to folders, "
+            "or no right to read them. All folders must be readable. Copy linked folders here, or remove these folders."
+        )
+    return sorted(path for path in paths if path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def _inside(path: Path, folder: Path) -> str:
@@ -126,7 +144,7 @@ def read_folder(folder: Path) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """Return every labeled image below ``folder``, and the excluded images.
 
     Raises:
-        DatasetError: the folder is missing.
+        DatasetError: the folder is missing, or a folder below it cannot be read.
     """
     return read_files(image_paths(folder), folder)
 
@@ -164,9 +182,25 @@ def _limited(path: Path) -> bytes:
 
 
 def _digest(path: Path, name: str) -> str:
-    """Return the hex digest of a file by the hash function ``name``."""
-    with path.open("rb") as stream:
+    """Return the hex digest of a file by the hash function ``name``.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    with _reading(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Translate disk errors in the ``with`` block to a ``DatasetError`` that names the file (context manager)."""
+    try:
+        yield
+    except OSError as exc:
+        raise DatasetError(
+            f"{printable(path)} cannot be read: {exc.strerror}. All images must be readable. Repair or remove the "
+            "file, and run the command again."
+        ) from exc
 
 
 def _labeled(path: Path, folder: Path) -> LabeledFile:
@@ -260,7 +294,7 @@ def not_in_s3(
         entry = stored.get((prefix / file.key).key)
         if entry is None:
             new.append(file)
-        elif entry.size != file.path.stat().st_size or entry.etag != _digest(file.path, "md5"):
+        elif entry.size != file.size or entry.etag != _digest(file.path, "md5"):
             others.append(file.key)
             new.append(file)
     if others and not replaces:
@@ -286,7 +320,8 @@ def upload(
     store.require_bucket(prefix.bucket)
 
     def put(file: LabeledFile) -> int:
-        data = file.path.read_bytes()
+        with _reading(file.path):
+            data = file.path.read_bytes()
         store.write(prefix / file.key, data)
         return len(data)
 

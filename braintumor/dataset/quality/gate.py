@@ -35,8 +35,9 @@ def require_quality(
 def refusal(quality: Quality, *, source: str, report: str | None) -> str:
     """Return the error message of a refusal: every blocking result with its remedy, and the address of the report."""
     results = " ".join(f"{result.code}: {result.reason}" for result in quality.blocking)
-    where = f"The report shows them: {report}." if report else "--report FILE shows them."
+    where = f"The report has examples: {report}." if report else "--report FILE writes a report with examples."
     return (
-        f"{source} does not pass the data quality gate. {results} {where} "
-        "Correct the data. If a bound is wrong, set BRAINTUMOR_QUALITY_RULES to your own rule file."
+        f"{source} does not pass the data quality gate. {results} {where} `braintumor dataset validate` lists all "
+        "files that are unreadable, outside class folders or contradictory. Correct the data. If a bound is wrong, set "
+        "BRAINTUMOR_QUALITY_RULES to your own rule file."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -270,6 +272,24 @@ def test_unreadable_file_and_broken_link_are_counted(folder: Path) -> None:
         labeled_files(folder)
 
 
+def test_linked_or_unreadable_folder_is_refused_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "glioma" / "lost+found").symlink_to(folder.parent)
+    assert len(labeled_files(folder)) == 48, "litter"
+    (folder / "glioma").rename(folder.parent / "elsewhere")
+    (folder / "glioma").symlink_to(folder.parent / "elsewhere")
+    for read in (labeled_files, read_folder):
+        with pytest.raises(
+            DatasetError, match=r"1 folders cannot be read, such as .*glioma: they are links to folders"
+        ):
+            read(folder)
+    (folder / "glioma").unlink()
+    (folder.parent / "elsewhere").rename(folder / "glioma")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "pituitary" and access(path, mode))
+    with pytest.raises(DatasetError, match=r"1 folders cannot be read, such as .*pituitary: "):
+        labeled_files(folder)
+
+
 @pytest.mark.parametrize("name", ["a\0b.png", "caf\udce9.png"])
 def test_object_with_unusable_key_is_excluded_from_snapshot(
     empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -296,6 +316,22 @@ def test_name_that_is_not_utf8_is_uploaded_escaped(empty_settings: Settings, fol
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(store, labeled_files(folder), prefix)
     assert len(list(store.list(prefix))) == 50
+
+
+def test_disk_error_during_upload_names_the_file(
+    empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = min((folder / "normal").iterdir())
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    done = invoke(empty_settings, "dataset", "upload", str(folder), empty_settings.require("dataset_uri"))
+    assert done.exit_code == 1 and f"{bad} cannot be read: Input/output error" in done.stderr
 
 
 def test_upload_skips_equal_objects_and_refuses_other_ones(empty_settings: Settings, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,23 @@ class TestCommand:
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "Refused: not_mri" in done.stdout
         assert "Remove images that are not MRI from normal" in done.stderr and "--report FILE" in done.stderr
+
+    def test_excluded_files_are_listed_with_reason(self, folder: Path, tmp_path: Path) -> None:
+        (folder / "glioma" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        (folder / "loose.png").write_bytes(b"")
+        copied, doubtful, *_ = sorted((folder / "normal").iterdir())
+        shutil.copy(copied, folder / "pituitary" / "copied.png")
+        digest = sha256(doubtful.read_bytes()).hexdigest()
+        (tmp_path / "list.csv").write_text(f"sha256,reason,author\n{digest},artifact,Dr. Roe\n")
+        arguments = ("dataset", "validate", str(folder), "--exclude", str(tmp_path / "list.csv"))
+        said = invoke(Settings(), *arguments).stderr
+        assert "excluded: glioma/damaged.png: truncated: " in said
+        assert "excluded: loose.png: not in a class folder" in said
+        for name in ("pituitary/copied.png", f"normal/{copied.name}"):
+            assert f"excluded: {name}: identical images are labeled normal and pituitary" in said
+        assert f"excluded: normal/{doubtful.name}: on the exclusion list: artifact" in said
+        values = json.loads(invoke(Settings(), *arguments, "--json").stdout)
+        assert digest in {item["image_sha256"] for item in values["excluded"]} and len(values["excluded"]) == 5
 
     def test_own_rule_file_is_used(self, folder: Path, tmp_path: Path) -> None:
         done = invoke(Settings(quality_rules=str(tmp_path / "none.toml")), "dataset", "validate", str(folder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,20 @@ class TestSnapshot:
         add_reviews(scored, TRAINED, "glioma", "ann", "bob")
         after = snapshot_of(scored)
         assert (after.snapshot_id, after.count_copy) == (before.snapshot_id, before.count_copy + 1)
+
+    def test_review_of_listed_image_is_no_label_either(self, scored: Settings, tmp_path: Path) -> None:
+        before = snapshot_of(scored)
+        add_reviews(scored, TRAINED, "glioma", "ann", "bob")
+        ((key,),) = rows(scored, "select key from scan_location where scan_id = :id", id=TRAINED)
+        data = ObjectStore.connect(scored).read(S3Uri.parse(scored.require("scans_uri")) / key.rpartition("/")[2])
+        listed = sha256(data).hexdigest()
+        (tmp_path / "list.csv").write_text(f"sha256,reason,author\n{listed},artifact,Dr. Roe\n")
+        after = snapshot_of(scored, exclusion_list=tmp_path / "list.csv")
+        assert {i.image_sha256 for i in after.images} == {i.image_sha256 for i in before.images} - {listed}
+        assert f"scan {TRAINED}, frame 0" in {item.image_uri for item in after.excluded}
+        assert {item.reason for item in after.excluded} == {"on the exclusion list: artifact"}
+        recorded = rows(scored, "select reason from snapshot_review where snapshot_id = :id", id=after.snapshot_id)
+        assert recorded == [("on the exclusion list: artifact",)]
 
     def test_changed_object_is_excluded_unless_its_image_is_stored(self, scored: Settings) -> None:
         store = ObjectStore.connect(scored)
