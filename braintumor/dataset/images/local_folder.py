@@ -276,7 +276,8 @@ def not_in_s3(
 ) -> list[LabeledFile]:
     """Return the files that are not below ``prefix`` yet, so that an interrupted upload continues.
 
-    The size and the ETag, which is the MD5 of the content, identify an equal object.
+    The size and the ETag identify an equal object. The ETag is the MD5 of the content, except with SSE-KMS, where no
+    object counts as equal.
 
     Args:
         store: the object store.
@@ -301,7 +302,7 @@ def not_in_s3(
         raise DatasetError(
             f"{len(others)} files would overwrite objects with another content in {prefix}, such as {others[0]}. "
             "Nothing was uploaded. Upload the folder to a prefix of its own below that one, or give --replace if these "
-            "files are the new versions."
+            "files are the new versions, or if the bucket uses SSE-KMS and these are the same files."
         )
     return new
 
