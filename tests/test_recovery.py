@@ -60,6 +60,24 @@ def test_run_after_restore_scores_only_new_scans(stack: Stack, settings: Setting
     assert_no_partial_scans(settings)
 
 
+def test_compose_commands_dump_and_restore_everything(stack: Stack, settings: Settings, tmp_path: Path) -> None:
+    """Run the commands of the page without Docker, as the administrator of the stack's Postgres."""
+    put_phantoms(settings, tmp_path, count=2, seed=1)
+    run_scoring_job(settings, run_key="first")
+    before = rows(settings, PREDICTIONS)
+    (script,) = [block for block in blocks(section("On Compose and Kubernetes"), "sh") if "pg_restore" in block]
+    script = re.sub(r"^docker compose stop .*\n", "", script, flags=re.MULTILINE)
+    script = re.sub(r"docker compose (exec -T postgres|run --rm init) ", "", script)
+    name = database.connect(settings).url.database
+    script = re.sub(r"(custom |exists |database |--dbname=)braintumor\b", rf"\g<1>{name}", script)
+    server = database.connect(replace(settings, database_url=stack.postgres.url("postgres", owner="postgres"))).url
+    login = f"export PGHOST={server.host} PGPORT={server.port} PGPASSWORD={server.password}\n"
+    run_block(login + script, settings, tmp_path)
+    assert rows(settings, PREDICTIONS) == before
+    balance = run_scoring_job(settings, run_key="second")
+    assert (balance.count_seen, balance.count_scored, balance.count_known) == (2, 0, 2)
+
+
 def test_run_after_restore_of_old_dump_scores_lost_scans_again(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
