@@ -283,14 +283,14 @@ def _shown_source(source: str) -> str:
 def verify_checksums(folder: Path, manifest: Path, is_json: bool) -> None:
     """Check the files in FOLDER against a manifest.
 
-    The exit code is 1 if a file of the manifest is missing, incomplete or changed.
+    The exit code is 1 if a file of the manifest is missing, incomplete, unreadable or changed.
     """
     from braintumor.dataset.images.checksums import read_manifest, verify_folder
 
     entries = read_manifest(manifest)
     with progress("Checking", len(entries)) as advance:
         result = verify_folder(folder, entries, on_checked=advance)
-    lists = {name: getattr(result, name) for name in ("missing", "truncated", "changed", "unlisted")}
+    lists = {name: getattr(result, name) for name in ("missing", "truncated", "unreadable", "changed", "unlisted")}
     if is_json:
         print_json({"ok": result.count_ok, "is_whole": result.is_whole, **lists})
     else:

@@ -215,13 +215,22 @@ def _require_enough(grouping: Grouping, source: S3Uri) -> None:
 def _require_every_split(snapshot: Snapshot) -> None:
     """Check that every split has images of every class.
 
-    Removing images from S3 can empty a class in a split, because an image never moves to another split.
+    A class can have too few groups. Removing images from S3 can empty a class in a split, because an image never moves
+    to another split.
 
     Raises:
         DatasetError: a split has no images of a class.
     """
     counts = snapshot.counts()
     empty = [f"{label} in {split}" for split, by_class in counts.items() for label, n in by_class.items() if n == 0]
+    groups = Counter(label for _, label in {(image.group_key, image.label) for image in snapshot.images})
+    few = {label.value: groups[label] for label in CLASSES if groups[label] < len(Split)}
+    if few:
+        raise DatasetError(
+            f"{snapshot.source_uri} has no images of {', '.join(empty)}. Images of one patient, and near-duplicates, "
+            f"are one group in one split. Each class needs {len(Split)} groups or more. Received: {few}. Add images of "
+            "other patients. If a patient in the table is a placeholder, correct the table."
+        )
     if empty:
         ids = snapshot.identified
         rule = f" {ids.test_rule} BRAINTUMOR_UNIDENTIFIED_IN_TEST changes it." if ids and ids.test_rule else ""

@@ -131,6 +131,28 @@ def test_manifest_has_the_groups_of_the_newest_taking(empty_settings: Settings, 
     assert groups == {image.image_sha256: image.group_key for image in again.images}
 
 
+def test_class_of_few_patients_fills_every_split(empty_settings: Settings, folder: Path, tmp_path: Path) -> None:
+    def patients(count: int) -> str:
+        lines = [
+            [path.relative_to(folder).as_posix(), f"Doe^{label} {number % count}"]
+            for label in CLASSES
+            for number, path in enumerate(sorted((folder / label).iterdir()))
+        ]
+        return str(written(tmp_path / "table.csv", "path,patient", lines))
+
+    uploaded(empty_settings, folder, "--patients", patients(2))
+    with pytest.raises(
+        DatasetError, match=r"Each class needs 3 groups or more\. Received: \{'glioma': 2, .*"
+    ) as caught:
+        snapshot_of(empty_settings)
+    assert "keeps its split forever" not in str(caught.value)
+    uploaded(empty_settings, folder, "--patients", patients(4), "--replace-patients")
+    counts = snapshot_of(empty_settings).counts()
+    assert counts == {"train": dict.fromkeys(CLASSES, 10)} | dict.fromkeys(
+        ["validation", "test"], dict.fromkeys(CLASSES, 5)
+    )
+
+
 def test_table_survives_another_upload_and_splits_stay(
     empty_settings: Settings, folder: Path, table: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,6 +38,7 @@ class Verification:
         count_ok: number of files that agree with the manifest.
         missing: files of the manifest that do not exist, in manifest order.
         truncated: files that are smaller than the manifest states, in manifest order.
+        unreadable: files that cannot be read, such as without the right to, in manifest order.
         changed: other files whose size or sha256 differs from the manifest, in manifest order.
         unlisted: files that are not in the manifest, sorted. Litter, such as ``Thumbs.db``, is ignored.
     """
@@ -44,13 +46,14 @@ class Verification:
     count_ok: int
     missing: tuple[str, ...]
     truncated: tuple[str, ...]
+    unreadable: tuple[str, ...]
     changed: tuple[str, ...]
     unlisted: tuple[str, ...]
 
     @property
     def is_whole(self) -> bool:
         """Return whether every file of the manifest is present and unchanged. Unlisted files are allowed."""
-        return not (self.missing or self.truncated or self.changed)
+        return not (self.missing or self.truncated or self.unreadable or self.changed)
 
 
 def read_manifest(path: Path) -> list[ManifestEntry]:
@@ -81,29 +84,34 @@ def verify_folder(
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder. Give the folder that the manifest's paths are relative to.")
-    paths: dict[str, list[str]] = {"ok": [], "missing": [], "truncated": [], "changed": []}
+    paths: dict[str, list[str]] = {"ok": [], "missing": [], "truncated": [], "unreadable": [], "changed": []}
     for entry in manifest:
         paths[_state(folder / entry.path, entry)].append(entry.path)
         on_checked(1)
     listed = {entry.path for entry in manifest}
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    present = {path.relative_to(folder).as_posix() for path in found}
     litter = set(filter(is_litter, present))
     return Verification(
         count_ok=len(paths["ok"]),
         missing=tuple(paths["missing"]),
         truncated=tuple(paths["truncated"]),
+        unreadable=tuple(paths["unreadable"]),
         changed=tuple(paths["changed"]),
         unlisted=tuple(sorted(present - listed - litter)),
     )
 
 
 def _state(path: Path, entry: ManifestEntry) -> str:
-    if not path.is_file():
-        return "missing"
-    size = path.stat().st_size
-    if size < entry.size:
-        return "truncated"
-    return "ok" if size == entry.size and sha256_of(path) == entry.sha256 else "changed"
+    try:
+        if not path.is_file():
+            return "missing"
+        size = path.stat().st_size
+        if size < entry.size:
+            return "truncated"
+        return "ok" if size == entry.size and sha256_of(path) == entry.sha256 else "changed"
+    except OSError:
+        return "unreadable"
 
 
 def _entries(reader: csv.DictReader[str], path: Path) -> Iterator[ManifestEntry]:
@@ -116,9 +124,10 @@ def _entries(reader: csv.DictReader[str], path: Path) -> Iterator[ManifestEntry]
     for row in reader:
         inside = PurePosixPath(row["path"] or "")
         is_safe = row["path"] and not inside.is_absolute() and ".." not in inside.parts
-        if not is_safe or not (row["size_bytes"] or "").isdigit() or len(row["sha256"] or "") != 64:  # noqa: PLR2004
+        size = row["size_bytes"] or ""
+        if not is_safe or not (size.isascii() and size.isdigit()) or len(row["sha256"] or "") != 64:  # noqa: PLR2004
             raise DatasetError(
                 f"Line {reader.line_num} of {path} is not a relative path, a sha256 of 64 hex digits and a size in "
                 f"bytes. Received: {row}."
             )
-        yield ManifestEntry(path=inside.as_posix(), sha256=row["sha256"].lower(), size=int(row["size_bytes"]))
+        yield ManifestEntry(path=inside.as_posix(), sha256=row["sha256"].lower(), size=int(size))

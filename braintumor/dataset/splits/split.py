@@ -45,6 +45,9 @@ def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict
     the share is tried in the next split. All remaining groups go into train. So a growing class keeps its proportions,
     and no image changes its split.
 
+    A new class of few large groups, such as four patients, fills no share. Its test and validation then get the
+    smallest group each. The largest group goes into train.
+
     Args:
         groups: class and number of images of each group, by group key.
         known: splits of earlier snapshots, by group key.
@@ -58,13 +61,18 @@ def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict
 
 def _assign_class(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict[str, Split]:
     result = {key: known[key] for key in groups if key in known}
+    is_first = not any(groups[key].count for key in result)
     new = sorted(groups.keys() - result.keys(), key=lambda key: sha256(f"split {key}".encode()).hexdigest())
-    for split in (Split.TEST, Split.VALIDATION):
+    for split, later in ((Split.TEST, 2), (Split.VALIDATION, 1)):
         target = round(SHARES[split] * sum(group.count for group in groups.values()))
         count = sum(groups[key].count for key, assigned in result.items() if assigned is split)
-        for key in new:
-            is_allowed = groups[key].may_test or split is not Split.TEST
-            if is_allowed and key not in result and count + groups[key].count <= target:
+        allowed = [key for key in new if key not in result and (groups[key].may_test or split is not Split.TEST)]
+        for key in allowed:
+            if count + groups[key].count <= target and (not is_first or len(groups) - len(result) > later):
                 result[key] = split
                 count += groups[key].count
+        if is_first and not count and len(groups) - len(result) > later:
+            largest = max(new, key=lambda key: groups[key].count)
+            smaller = sorted((key for key in allowed if key != largest), key=lambda key: groups[key].count)
+            result |= dict.fromkeys(smaller[:1], split)
     return {key: result.get(key, Split.TRAIN) for key in groups}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from hashlib import sha256
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from braintumor.config.settings import Settings
+from braintumor.dataset.images import checksums
 from braintumor.dataset.images.checksums import read_manifest, verify_folder
 from braintumor.errors import DatasetError
 from tests.conftest import invoke
@@ -47,12 +49,25 @@ def test_verify_lists_differences_and_exits_with_one(download: Path) -> None:
         "is_whole": False,
         "missing": ["Data/glioma_tumor/G_1.jpg"],
         "truncated": ["Data/glioma_tumor/G_2.jpg"],
+        "unreadable": [],
         "changed": ["Data/glioma_tumor/G_3.jpg"],
         "unlisted": ["Data/glioma_tumor/more.jpg"],
     }
     for_people = invoke(Settings(), *arguments)
     assert "2 of 5 files are present and unchanged" in for_people.stdout
     assert "truncated: Data/glioma_tumor/G_2.jpg" in for_people.stderr
+
+
+def test_unreadable_file_is_listed(download: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> str:
+        if path.name == "G_1.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(checksums, "sha256_of", closed)
+    verification = verify_folder(download / "set", read_manifest(download / "manifest.csv"))
+    assert verification.unreadable == ("Data/glioma_tumor/G_1.jpg",) and verification.count_ok == 4
+    assert not verification.is_whole
 
 
 @pytest.mark.parametrize(
@@ -63,6 +78,7 @@ def test_verify_lists_differences_and_exits_with_one(download: Path) -> None:
         (f"path,sha256,size_bytes\n../../etc/passwd,{'0' * 64},1\n", "Line 2 of .* is not a relative path"),
         (f"path,sha256,size_bytes\na,{'0' * 64},large\n", "Line 2"),
         ("path,sha256,size_bytes\na,short,1\n", "Line 2"),
+        (f"path,sha256,size_bytes\na,{'0' * 64},1²\n", "Line 2"),
     ],
 )
 def test_invalid_manifest_error_names_the_line(tmp_path: Path, text: str, words: str) -> None:

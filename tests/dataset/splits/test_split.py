@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from braintumor.dataset.splits.split import Split, SplitGroup, assign
 from braintumor.labels import TumorClass
 
@@ -44,6 +46,36 @@ def test_shares_count_images_and_no_group_exceeds_one() -> None:
     for key, split in splits.items():
         images[split] += everything[key].count
     assert tuple(images[split] for split in Split) == (210, 45, 45)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([100] * 4, (200, 100, 100)),
+        ([100, 70, 60, 50], (170, 60, 50)),
+        ([16, 100, 1], (100, None, None)),
+        ([100] * 3, (100, 100, 100)),
+        ([100] * 2, (100, 100, 0)),
+    ],
+)
+def test_few_large_groups_fill_every_split(sizes: list[int], expected: tuple[int | None, ...]) -> None:
+    everything = {str(n): SplitGroup(label=TumorClass.GLIOMA, count=size) for n, size in enumerate(sizes)}
+    splits = assign(everything, known={})
+    images = Counter[Split]()
+    for key, split in splits.items():
+        images[split] += everything[key].count
+    assert all(images[split] == count for split, count in zip(Split, expected, strict=True) if count is not None)
+    assert len(sizes) < 3 or all(images[split] for split in Split)
+    grown = assign({**everything, "new": SplitGroup(label=TumorClass.GLIOMA, count=90)}, known=splits)
+    assert grown.items() >= splits.items()
+
+
+def test_largest_group_is_not_the_only_test_group() -> None:
+    sizes = {"large": 18, "a": 1, "b": 1}
+    everything = {
+        key: SplitGroup(label=TumorClass.GLIOMA, count=size, may_test=size > 1) for key, size in sizes.items()
+    }
+    assert Split.TEST not in assign(everything, known={}).values()
 
 
 def test_groups_that_may_not_test_fill_the_other_splits() -> None:
