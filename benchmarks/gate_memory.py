@@ -24,7 +24,7 @@ from braintumor.evaluation.gate.gate import mcnemar_rule, noninferiority_rule
 from braintumor.evaluation.gate.reference import is_better, reference_rules
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.optimism import selection_optimism
-from braintumor.evaluation.metrics.significance import CONFIDENCE, PairedTest, bootstrap_interval, mcnemar
+from braintumor.evaluation.metrics.significance import CONFIDENCE, PairedTest, change_interval, mcnemar
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating]
@@ -146,7 +146,7 @@ def simulate(
         passes.append(passed)
         judged.append(candidate[:_ESTIMATES])
         champion, champion_change = _where(passed, candidate, champion), np.where(passed, change, champion_change)
-        shown = holds(champion, reference, rules.reference_confidence, is_better)
+        shown = holds(champion, reference, rules.reference_confidence, partial(is_better, rules=rules))
         reference, reference_change = (
             _where(shown, champion, reference), np.where(shown, champion_change, reference_change)
         )  # fmt: skip
@@ -207,7 +207,7 @@ def _paired_test(lost: int, gained: int, confidence: float, resamples: int | Non
     count = len(_CLASS)
     groups = {(-1, 1): lost, (1, 1): gained, (0, 1): count - lost - gained}
     present = {kind: n for kind, n in groups.items() if n}
-    low, high = bootstrap_interval(present, confidence=confidence, resamples=resamples)
+    low, high = change_interval(present, confidence=confidence, resamples=resamples)
     return PairedTest(
         count=count, count_group=count, lost=lost, gained=gained, low=low, high=high,
         p_worse=mcnemar(lost=lost, gained=gained),

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from braintumor.evaluation.gate.rules import GateRules
-from braintumor.evaluation.metrics.significance import bootstrap_interval, mcnemar
+from braintumor.evaluation.metrics.significance import change_interval, mcnemar
 
 SARTAJ = (133, 123, 49, 125)
 """Images of each class in SARTAJ's test split, 430 in all."""
@@ -77,7 +77,7 @@ def refusals(
 @cache
 def _low(lost: int, gained: int, count: int) -> float:
     groups = {(-1, 1): lost, (1, 1): gained, (0, 1): count - lost - gained}
-    return bootstrap_interval({kind: number for kind, number in groups.items() if number}, resamples=2000)[0]
+    return change_interval({kind: number for kind, number in groups.items() if number}, resamples=2000)[0]
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ def train_in_subprocess(
     from braintumor.db import database
     from braintumor.errors import TrainingError
     from braintumor.registry.model_versions import trained_in
+    from braintumor.training.recipe import recipe_name
 
     arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
     for setting in _as_toml(overrides):
@@ -50,7 +51,7 @@ def train_in_subprocess(
     if exit_code != 0:
         raise RuntimeError(f"Training {recipe} ended with exit code {exit_code}. Its output is above.")
     models = trained_in(database.connect(settings), run_key)
-    return next(model.model_name for model in models if model.recipe_name == recipe)
+    return next(model.model_name for model in models if model.recipe_name == recipe_name(recipe))
 
 
 def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:

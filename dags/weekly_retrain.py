@@ -31,23 +31,25 @@ import lineage
 import notifications
 from approval import RecordedApprovalOperator
 from braintumor.config.variables import RECIPES, RETRAIN_DEADLINE_HOURS, WEEKLY_SCHEDULE
-from braintumor.training.recipe import recipe_names
+from braintumor.training.recipe import recipe_name, recipe_names
 from common import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, label_mapped_task, schedule
 
 _log = logging.getLogger(__name__)
 _POLICY = "ask"
 _RECIPES = [name.strip() for name in RECIPES.text().split(",")]
+_CHOICES = [*recipe_names(), *(path for path in _RECIPES if path.endswith(".toml"))]
 
 _FORM = {
     "recipes": Param(
         _RECIPES,
         type="array",
-        items={"type": "string", "enum": recipe_names()},
-        examples=recipe_names(),
+        items={"type": "string", "enum": _CHOICES},
+        examples=_CHOICES,
         minItems=1,
         uniqueItems=True,
         title="Recipes",
-        description="One model is trained per recipe.",
+        description="One model is trained per recipe. To list a recipe of your own, add its path to "
+        "BRAINTUMOR_RECIPES.",
         section="Training",
     ),
     "dataset_uri": Param(
@@ -139,12 +141,17 @@ def snapshot() -> str:
 
 @task
 def recipes() -> list[str]:
-    """Check the recipes of this run before training, and return their names."""
+    """Check the recipes of this run before training, and return their names or paths."""
+    from braintumor.errors import RecipeError
     from braintumor.training.recipe import Recipe
     from training_process import form_overrides
 
     params = get_current_context()["params"]
-    return [Recipe.load(name).override(**form_overrides(params)).name for name in params["recipes"]]
+    chosen: list[str] = params["recipes"]
+    names = [Recipe.load(recipe).override(**form_overrides(params)).name for recipe in chosen]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"Each recipe of a run needs its own name. Received: {', '.join(names)}. Rename a file.")
+    return chosen
 
 
 @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
@@ -190,7 +197,7 @@ def gate(recipes: list[str] | None) -> dict[str, Any]:
 
     context = get_current_context()
     settings = settings_for("trainer")
-    verdict = judge_run(settings, context["run_id"], recipes or [])
+    verdict = judge_run(settings, context["run_id"], list(map(recipe_name, recipes or [])))
     _log.info("%s. %s", verdict["model_name"], verdict["summary"])
     for reason in verdict["reasons"]:
         _log.info("failed: %s", reason)
@@ -268,7 +275,8 @@ def reconcile(recipes: list[str]) -> str:
     from braintumor.evaluation.judge_run import require_every_model
     from common import settings_for
 
-    count = require_every_model(settings_for("trainer"), get_current_context()["run_id"], recipes)
+    names = list(map(recipe_name, recipes))
+    count = require_every_model(settings_for("trainer"), get_current_context()["run_id"], names)
     _log.info("%d of %d recipes have an evaluated model", count, count)
     return f"{count} of {count} recipes have an evaluated model"
 

@@ -23,7 +23,7 @@ from braintumor.db.statements import statement
 from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.evaluate_model import Evaluator
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
-from braintumor.evaluation.gate.identity_check import differs_from_champion
+from braintumor.evaluation.gate.identity_check import differs_from_champion, differs_from_withdrawn
 from braintumor.evaluation.gate.isolated_check import verify_in_subprocess
 from braintumor.evaluation.gate.leak_check import unseen_images
 from braintumor.evaluation.gate.reference import budget_rule, compare_with_reference, is_better, reference_rules
@@ -39,16 +39,22 @@ from braintumor.evaluation.report.paper_baseline import paper_table
 from braintumor.evaluation.report.publish import artifact_bytes, publish_report
 from braintumor.evaluation.split_history import champion_optimism, judged_candidates
 from braintumor.evaluation.store import load_evaluation, load_image_predictions
+from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.markdown import escaped
 from braintumor.progress import progress
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
+from braintumor.registry.promotions import undone_models
 from braintumor.registry.reference_model import GATE, find_reference, name_reference
 from braintumor.reports.paths import RUN_COMPARISON, run_page, write_page
 from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.training.recalibrate import AUDIT_SAMPLE
 
 Verify = Callable[[Settings, str], Sequence[RuleOutcome]]
 """Type of a function that checks the files of the model with a given name, such as ``verify_in_subprocess``."""
+_NOT_ON_TEST = "they were fitted on the audit sample, which no rule of the gate measures"
+_REPAIRABLE = {"artifact_whole", "same_test_images"}
+"""Rules whose failure a person can repair. Such a failure alone says nothing about the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +88,8 @@ def judge_run(
         ``report_uri`` is the address of the page that compares the models of the run.
 
     Raises:
-        EvaluationError: no recipe of the run has an evaluated model.
+        EvaluationError: no recipe of the run has an evaluated model. Or files of the candidate or of the champion are
+            missing or damaged, or their evaluations do not fit together. Then no verdict is stored.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     run = _Run(settings=settings, engine=engine, store=store, run_key=run_key)
@@ -92,7 +99,9 @@ def judge_run(
     is_new = judgment is None
     if judgment is None:
         candidate = run.select_candidate(models)
-        judgment = run.record(candidate, champion, run.judge(candidate, champion, verify))
+        verdict = run.judge(candidate, champion, verify)
+        _require_repaired(candidate, verdict)
+        judgment = run.record(candidate, champion, verdict)
     publish_report(engine, store, judgment.candidate, verdict=judgment.verdict)
     comparison = compare_with_model(engine, judgment.candidate, judgment.champion_model_version_id)
     return {
@@ -164,6 +173,17 @@ def _evaluated_models(engine: Engine, run_key: str) -> list[ModelVersion]:
     return evaluated
 
 
+def _require_repaired(candidate: ModelVersion, verdict: Verdict) -> None:
+    """Check that a refusal has a reason that no person can repair."""
+    if verdict.passed or not {rule.name for rule in verdict.failed} <= _REPAIRABLE:
+        return
+    raise EvaluationError(
+        f"The gate stored no verdict on {candidate.model_name}, because {'; '.join(r.reason for r in verdict.failed)}. "
+        "Restore the files of the model from a backup, or evaluate the models again. Then clear the task `gate`, or "
+        "repeat the command."
+    )
+
+
 def _missing(models: Sequence[ModelVersion], recipes: Sequence[str]) -> list[str]:
     return sorted(set(recipes) - {model.recipe_name for model in models})
 
@@ -190,8 +210,8 @@ class _Run:
         return min(models, key=lambda model: build_model_report(self.engine, model).rank)
 
     def judge(self, candidate: ModelVersion, champion: ModelVersion | None, verify: Verify) -> Verdict:
-        test, rules = build_model_report(self.engine, candidate).test, GateRules.load(self.settings.gate_rules)
-        snapshot_id = candidate.snapshot_id
+        rules, snapshot_id = GateRules.load(self.settings.gate_rules), candidate.snapshot_id
+        test = self._evaluate(candidate, snapshot_id, self._predictions(candidate, snapshot_id))
         predictions = self._predictions(candidate, snapshot_id)
         unseen = unseen_images(load_snapshot(self.engine, snapshot_id), predictions.keys())
         rival: Evaluation | None = None
@@ -201,13 +221,18 @@ class _Run:
             try:
                 rival = self._evaluate(champion, snapshot_id, predictions)
                 pair = PredictionPair(candidate=predictions, champion=self._predictions(champion, snapshot_id))
-            except ModelIntegrityError as error:  # it cannot score scans either, so it must not block others
+            except ModelIntegrityError as error:
+                if champion.preprocessing == PREPROCESSING:
+                    raise EvaluationError(_lost_champion(champion, error)) from error
+                # no repair lets this version load it, so it must not block others
                 why = f"the champion {champion.model_name} cannot be evaluated ({error})"
         memory, outcomes = self._remember(candidate, champion if rival else None, predictions, rules)
         with progress("Checking the model's files"):
             checks = [*verify(self.settings, candidate.model_name), unseen, *outcomes]
         if champion is not None and candidate.model_version_id != champion.model_version_id:
             checks.append(differs_from_champion(candidate, champion))
+        if champion is None or candidate.model_version_id != champion.model_version_id:
+            checks += self._compare_with_withdrawn(candidate)
         return replace(judge(test, rules, rival, pair=pair, checks=checks, without_champion=why), memory=memory)
 
     def _remember(
@@ -220,7 +245,12 @@ class _Run:
             if champion is not None:
                 optimism = champion_optimism(connection, champion, judged, predictions)
         reference = self._compare_with_reference(candidate, champion, predictions, rules)
-        unknown = {"the reference model": reference, "the optimism of the champion's accuracy": optimism}
+        sets = candidate.prediction_sets
+        unknown = {
+            "the reference model": reference,
+            "the optimism of the champion's accuracy": optimism,
+            "the coverage of the prediction sets": _NOT_ON_TEST if sets and sets.fitted_on == AUDIT_SAMPLE else None,
+        }
         memory = SplitMemory(
             count_judged=len(judged.model_version_ids),
             count_year=judged.count_year,
@@ -256,25 +286,38 @@ class _Run:
             return f"the predictions of {reference.model_name} are of another test split ({difference or 'no images'})"
         if champion is not None and champion.model_version_id != reference.model_version_id:
             challenger = self._predictions(champion, snapshot_id)
-            if is_better(compare_with_reference(PredictionPair(candidate=challenger, champion=known), rules)):
+            if is_better(compare_with_reference(PredictionPair(candidate=challenger, champion=known), rules), rules):
                 why = f"more accurate than {reference.model_name} with {rules.reference_confidence:.2%} confidence"
                 name_reference(self.engine, champion, actor=GATE, reason=why)
                 reference, known = champion, challenger
         comparison = compare_with_reference(PredictionPair(candidate=predictions, champion=known), rules)
         return reference, reference_rules(comparison, rules, reference=reference.model_name)
 
+    def _compare_with_withdrawn(self, candidate: ModelVersion) -> list[RuleOutcome]:
+        """Return the outcome of the rule on withdrawn models, or an empty list if people refused no model so far."""
+        models = model_versions.list_models(self.engine)
+        with transaction(self.engine) as connection:
+            undone = undone_models(connection)
+            answers = connection.execute(statement("evaluation/newest_answers")).all()
+        rejected = {row.model_version_id: row.answered_at for row in answers if row.answer == "reject"}
+        if not (undone or rejected or any(model.withdrawn_at for model in models)):
+            return []
+        return [differs_from_withdrawn(candidate, models, undone=undone, rejected=rejected)]
+
     def _predictions(self, model: ModelVersion, snapshot_id: str) -> ImagePredictions:
         with transaction(self.engine) as connection:
             return load_image_predictions(connection, model, snapshot_id, Split.TEST)
 
     def _evaluate(self, model: ModelVersion, snapshot_id: str, predictions: ImagePredictions) -> Evaluation:
-        """Return the evaluation of the champion or the reference on the images of the candidate's ``predictions``.
+        """Return the evaluation of a model on the images of the candidate's ``predictions``.
 
-        If the stored evaluation is missing or of other images, evaluate the model now.
+        If the stored evaluation is missing or of other images, evaluate the model now. An erasure deletes predictions,
+        and leaves the number of images of the stored evaluation.
         """
         with transaction(self.engine) as connection:
             stored = load_evaluation(connection, model, snapshot_id, Split.TEST)
-        if stored is not None and self._predictions(model, snapshot_id).keys() == predictions.keys():
+        known = self._predictions(model, snapshot_id)
+        if stored is not None and known.keys() == predictions.keys() and stored.count == len(known):
             return stored
         evaluator = Evaluator.open(self.settings, model.model_name)
         result = evaluator.evaluate_split(snapshot_id, Split.TEST, access_key=f"gate of {self.run_key}")
@@ -317,6 +360,14 @@ class _Run:
         page = comparison_report(reports, title=f"Retrain {self.run_key}", tables=(paper_table(reports),))
         write_page(self.store, address, page)
         return address
+
+
+def _lost_champion(champion: ModelVersion, error: ModelIntegrityError) -> str:
+    return (
+        f"The champion {champion.model_name} cannot be evaluated, so the gate stored no verdict. {error} After a "
+        "repair clear the task `gate`. If the files are lost, withdraw the champion first: `braintumor model withdraw "
+        f"{champion.model_name} --reason ...`. Then the absolute rules alone decide."
+    )
 
 
 def _markdown(judgment: Judgment, missing: Sequence[str], comparison: ChampionComparison | None) -> str:

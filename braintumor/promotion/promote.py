@@ -39,8 +39,9 @@ def promote_candidate(
         warn: called with a message for each report that cannot be refreshed. The promotion still succeeds.
 
     Raises:
-        PromotionError: the approval is missing, the gate refused the candidate, or the champion has changed since the
-            gate.
+        PromotionError: the approval is missing or older than the verdict, the gate refused the candidate, or the
+            champion has changed since the gate. Or this verdict promoted the candidate before, and a later change
+            undid that.
         ModelIntegrityError: files of the candidate are missing or damaged.
     """
     if must_be_approved and (approval or {}).get("chosen_options") != ["Approve"]:
@@ -52,13 +53,19 @@ def promote_candidate(
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
-            select run_key, model_version_id, champion_model_version_id, is_passed, summary
+            select run_key, model_version_id, champion_model_version_id, is_passed, summary,
+                   coalesce(cast(:answered_at as timestamptz) >= judged_at, false) as is_answer_later
             from gate_verdict
             where gate_verdict_id = :id"""),
-            {"id": gate_verdict_id},
+            {"id": gate_verdict_id, "answered_at": (approval or {}).get("responded_at")},
         ).one()
     if not row.is_passed:
         raise PromotionError(f"The gate refused this candidate, so it is not promoted: {row.summary}")
+    if must_be_approved and not row.is_answer_later:
+        raise PromotionError(
+            "The approval is older than the verdict, so it was about an earlier verdict. Clear the task `approve` with "
+            "its downstream tasks, and answer it again."
+        )
     candidate = find_model(engine, str(row.model_version_id))
     former_id = row.champion_model_version_id  # of the verdict, because a retry finds the candidate as champion
     former = [] if former_id is None else [find_model(engine, str(former_id))]

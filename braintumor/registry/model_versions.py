@@ -180,6 +180,19 @@ def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
         return [_version(row) for row in rows]
 
 
+def derived_model(engine: Engine, run_key: str) -> tuple[ModelVersion | None, str]:
+    """Return the usable model of a run that makes one version of another model, and the run key of that version.
+
+    If a model of the run was pruned or withdrawn, its number becomes part of the run key of its successor. The result
+    has ``None`` if there is no usable model.
+    """
+    for known in trained_in(engine, run_key):
+        if known.pruned_at is None and known.withdrawn_at is None:
+            return known, run_key
+        return derived_model(engine, f"{run_key} after model {known.model_version_id}")
+    return None, run_key
+
+
 def training_of(engine: Engine, model: ModelVersion) -> TrainingRecord:
     """Return the record of the training that made a model."""
     columns = ", ".join(f"training_run.{field.name}" for field in fields(TrainingRecord))

@@ -89,6 +89,13 @@ def champion_at(engine: Engine, at: datetime) -> ModelVersion | None:
     return None if number is None else find_model(engine, str(number))
 
 
+def undone_models(connection: Connection) -> set[int]:
+    """Return the numbers of the former champions that a rollback undid and that no later promotion restored."""
+    rows = connection.execute(text("select action::text, model_version_id from promotion order by promotion_id")).all()
+    line = _line((row.action, row.model_version_id) for row in rows)
+    return {row.model_version_id for row in rows} - set(line)
+
+
 def current_predictions(engine: Engine, model: ModelVersion) -> CurrentPredictions:
     """Return the number of frames and scans whose current prediction is from ``model``."""
     with transaction(engine) as connection:
@@ -111,16 +118,19 @@ def promote(
 ) -> bool:
     """Make ``model`` the champion by a new row in the promotion history, and return whether a row was added.
 
-    A retry with the same ``request_key`` adds no row. ``gate_verdict_id`` is the verdict that allows the promotion.
-    ``is_override`` records that no passed gate allows it, and permits the promotion of a withdrawn model.
+    A retry with the same ``request_key`` adds no row, and requires that ``model`` is still the champion.
+    ``gate_verdict_id`` is the verdict that allows the promotion. ``is_override`` records that no passed gate allows it,
+    and permits the promotion of a withdrawn model.
 
     Raises:
         PromotionError: the champion is not the model that the gate compared with ``model``. Or ``model`` is
-            withdrawn and ``is_override`` is false. Or the files of ``model`` were pruned.
+            withdrawn and ``is_override`` is false. Or the files of ``model`` were pruned. Or a later change undid the
+            promotion of this request.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)
         if _is_recorded(connection, request):
+            _require_still_champion(connection, model)
             return False
         if gate_verdict_id is not None:
             _require_judged_champion(connection, gate_verdict_id)
@@ -212,6 +222,16 @@ def _is_recorded(connection: Connection, request: PromotionRequest) -> bool:
         text("select exists (select from promotion where request_key = :key)"), {"key": request.request_key}
     ).scalar_one()
     return is_recorded
+
+
+def _require_still_champion(connection: Connection, model: ModelVersion) -> None:
+    now = connection.scalar(text("select model_name from champion"))
+    if now != model.model_name:
+        raise PromotionError(
+            f"This request promoted {model.model_name} before, and the champion is now {now or 'no model'}. One "
+            f"verdict promotes once. To make it the champion again: `braintumor model rollback --to {model.model_name} "
+            "--reason ...`."
+        )
 
 
 def _step(connection: Connection, to: ModelVersion | None) -> tuple[int, int] | None:

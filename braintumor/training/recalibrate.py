@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -61,6 +62,12 @@ class AuditAnswers:
             groups=[row.group_key for row in rows],
         )
 
+    @property
+    def fingerprint(self) -> str:
+        """Return 12 hex digits that change when a probability, a class or a group changes."""
+        content = self.probability.tobytes() + self.labels.tobytes() + "\n".join(self.groups).encode()
+        return sha256(content).hexdigest()[:12]
+
     def fit(self) -> SetThresholds:
         """Return the thresholds fitted on these answers.
 
@@ -88,7 +95,8 @@ def recalibrate(settings: Settings, name: str) -> tuple[ModelVersion, str]:
         name: name or number of the model.
 
     Returns:
-        The copy and its run key. A second call with the same number of answers returns the same copy.
+        The copy and its run key. A second call with the same answers returns the same copy, unless it was pruned or
+        withdrawn.
 
     Raises:
         ModelIntegrityError: the model does not exist, or its files have changed.
@@ -99,8 +107,9 @@ def recalibrate(settings: Settings, name: str) -> tuple[ModelVersion, str]:
     with transaction(engine) as connection:
         answers = AuditAnswers.load(connection, model)
     thresholds = answers.fit()
-    run_key = f"recalibration of {model.model_name} on {len(answers.labels)} frames"
-    for known in model_versions.trained_in(engine, run_key):
+    key = f"recalibration of {model.model_name} on {len(answers.labels)} frames ({answers.fingerprint})"
+    known, run_key = model_versions.derived_model(engine, key)
+    if known is not None:
         return known, run_key
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)

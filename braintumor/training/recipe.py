@@ -213,6 +213,11 @@ class Recipe(Table):
         return self
 
 
+def recipe_name(recipe: str) -> str:
+    """Return the name of a recipe that is given by its name or by its path."""
+    return Path(recipe).stem
+
+
 def recipe_names() -> list[str]:
     """Return the names of the packaged recipes."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))

@@ -37,7 +37,8 @@ print(json.dumps({{
 
 @pytest.fixture(scope="session")
 def dags(airflow_env: dict[str, str]) -> dict[str, Any]:
-    done = in_airflow(airflow_env, _DUMP.format(folder=str(PROJECT / "dags")))
+    recipes = "vgg16,resnet50,/recipes/own.toml"
+    done = in_airflow(airflow_env, _DUMP.format(folder=str(PROJECT / "dags")), BRAINTUMOR_RECIPES=recipes)
     assert done.returncode == 0, done.stderr
     dags: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return dags
@@ -102,7 +103,7 @@ def test_training_uses_gpu_pool_and_scoring_its_own(dags: dict[str, Any]) -> Non
 
 def test_retrain_form_has_choices_in_sections(dags: dict[str, Any]) -> None:
     dag = dags["weekly_retrain"]
-    assert {"vgg16", "resnet50"} <= set(dag["params"]["recipes"]["items"]["enum"])
+    assert {"vgg16", "resnet50", "/recipes/own.toml"} <= set(dag["params"]["recipes"]["items"]["enum"])
     assert dag["params"]["policy"]["enum"] == ["ask", "auto", "never"]
     assert dag["defaults"]["policy"] == "ask" and dag["defaults"]["epochs"] is None
     scans = dag["params"]["preview_scans"]

@@ -11,6 +11,7 @@ from braintumor.db import database
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.split_history import judged_candidates
 from braintumor.registry import model_versions
+from braintumor.registry.model_versions import ModelVersion
 from braintumor.registry.reference_model import name_reference
 from tests.evaluation.judging import LENIENT, JudgedRun, champion, judged
 from tests.models import RUN, add_model
@@ -43,6 +44,21 @@ def with_rules(settings: Settings, folder: Path, **bounds: float) -> Settings:
     rules = folder / "changed.toml"
     rules.write_text(text + "".join(f"\n{name} = {bound}" for name, bound in bounds.items()))
     return replace(settings, gate_rules=str(rules))
+
+
+def known_model(settings: Settings, name: str) -> ModelVersion:
+    engine = database.connect(settings)
+    model = model_versions.find_model(engine, name)
+    engine.dispose()
+    return model
+
+
+def counted_with(settings: Settings, candidate: ModelVersion) -> frozenset[int]:
+    engine = database.connect(settings)
+    with database.transaction(engine) as connection:
+        counted = judged_candidates(connection, candidate, same_share=0.5)
+    engine.dispose()
+    return counted.model_version_ids
 
 
 def failed_rules(settings: Settings, verdict: dict[str, Any]) -> set[str]:
@@ -102,6 +118,8 @@ def test_a_candidate_beyond_the_years_budget_is_refused(two: Settings, tmp_path:
     verdict = judged(one_a_year, "next")
     assert failed_rules(two, verdict) == {"test_split_budget"}
     assert rows(two, "select count_judged from gate_verdict order by gate_verdict_id") == [(1,), (2,)]
+    first = known_model(two, "first")
+    assert counted_with(two, first) == {first.model_version_id}, "a refusal by the budget does not use the budget"
 
 
 def test_candidates_of_another_test_split_do_not_count(two: Settings) -> None:
@@ -117,9 +135,5 @@ def test_candidates_of_another_test_split_do_not_count(two: Settings) -> None:
         values ('other', 's3://b/', 1, 0, '[]');
         update training_run set snapshot_id = 'other' where recipe_name = 'first'""",
     )
-    engine = database.connect(two)
-    with database.transaction(engine) as connection:
-        second = model_versions.find_model(engine, "second")
-        counted = judged_candidates(connection, second, same_share=0.5)
-    engine.dispose()
-    assert counted.model_version_ids == {second.model_version_id}
+    second = known_model(two, "second")
+    assert counted_with(two, second) == {second.model_version_id}

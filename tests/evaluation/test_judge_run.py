@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from braintumor.errors import EvaluationError, PromotionError
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.judge_run import require_every_model
 from braintumor.promotion import promote
-from braintumor.promotion.promote import passed_verdict, promote_candidate
+from braintumor.promotion.approval import record_decision
+from braintumor.promotion.promote import passed_verdict, promote_candidate, roll_back
 from braintumor.registry import model_versions, promotions
 from braintumor.s3 import ObjectStore, S3Uri
 from tests.evaluation.judging import LENIENT, JudgedRun, champion, judged, set_validation
@@ -31,6 +33,12 @@ def promote_by_hand(settings: Settings, name: str) -> None:
         promotions.PromotionRequest(request_key=f"hand {name}", actor="tests", reason="because"),
         is_override=True,
     )
+    engine.dispose()
+
+
+def withdraw(settings: Settings, name: str) -> None:
+    engine = database.connect(settings)
+    promotions.withdraw(engine, model_versions.find_model(engine, name), actor="ann", reason="it errs")
     engine.dispose()
 
 
@@ -87,6 +95,38 @@ def test_a_candidate_identical_to_the_champion_is_refused(lenient: Settings) -> 
         promote_candidate(lenient, verdict["gate_verdict_id"])
 
 
+def test_a_copy_of_a_withdrawn_model_is_refused(lenient: Settings) -> None:
+    taken = champion(lenient)
+    add_model(lenient, "twin")
+    evaluate_model(lenient, "twin", access_key=RUN)
+    withdraw(lenient, taken)
+    (reason,) = judged(lenient, RUN)["reasons"]
+    assert reason.startswith(f"identical to {taken}, withdrawn on 20")
+
+
+def test_a_copy_of_a_champion_that_a_rollback_undid_is_refused(judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
+    before = champion(two)
+    promote_candidate(two, verdict["gate_verdict_id"])
+    rows(two, "update training_run set run_key = 'next' where recipe_name = 'second'")
+    rows(
+        two,
+        """
+        update model_version set artifact_sha256s = first.artifact_sha256s, artifact_uri = first.artifact_uri
+        from model_version as first where first.model_name = 'first' and model_version.model_name = 'second'""",
+    )
+    roll_back(two, promotions.PromotionRequest(request_key="back", actor="ann", reason="it errs"), to=before)
+    assert judged(two, "next")["reasons"][0].startswith("identical to first, which a rollback replaced")
+
+
+def test_a_copy_of_a_rejected_model_names_the_rejection(judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
+    response = {"chosen_options": ["Reject"], "responded_at": datetime.now(UTC), "responded_by_user": {"name": "ann"}}
+    record_decision(two, verdict["gate_verdict_id"], response)
+    promote_by_hand(two, "second")
+    assert "identical to first, which a person rejected on 20" in judged(two, RUN)["markdown"]
+
+
 def test_question_says_that_a_copy_is_identical_to_champion(judged_two: JudgedRun) -> None:
     two, verdict = judged_two
     markdown = verdict["markdown"]
@@ -110,20 +150,68 @@ def test_a_retry_after_the_promotion_changes_nothing(judged_two: JudgedRun) -> N
     assert not promote_candidate(two, verdict["gate_verdict_id"])
     assert judged(two, RUN)["gate_verdict_id"] == verdict["gate_verdict_id"]
     promote_by_hand(two, "second")
-    assert not promote_candidate(two, verdict["gate_verdict_id"]), "a late retry must not undo a later promotion"
+    with pytest.raises(PromotionError, match="promoted first before, and the champion is now second"):
+        promote_candidate(two, verdict["gate_verdict_id"])
     assert champion(two) == "second"
     assert promote_candidate(two, judged(two, RUN)["gate_verdict_id"]), "after another verdict it may be promoted again"
 
 
-def test_a_champion_that_cannot_be_loaded_is_named_only(two: Settings, tmp_path: Path) -> None:
-    fresh_cache = replace(two, cache_folder=str(tmp_path / "cache"))
+def move_files(settings: Settings, name: str, folder: str) -> str:
+    """Give a model another S3 prefix, and return the earlier one."""
+    ((before,),) = rows(settings, "select artifact_uri from model_version where model_name = :name", name=name)
+    rows(settings, "update model_version set artifact_uri = :uri where model_name = :name", uri=folder, name=name)
+    return str(before)
+
+
+def test_an_undone_promotion_is_not_repeated_silently(judged_two: JudgedRun) -> None:
+    two, verdict = judged_two
+    before = champion(two)
+    promote_candidate(two, verdict["gate_verdict_id"])
+    roll_back(two, promotions.PromotionRequest(request_key="back", actor="ann", reason="it errs"), to=before)
+    again = judged(two, RUN)["gate_verdict_id"]
+    with pytest.raises(PromotionError, match=f"champion is now {before}.*rollback --to first"):
+        promote_candidate(two, again)
+
+
+def test_lost_files_of_the_champion_stop_the_gate(two: Settings, tmp_path: Path) -> None:
+    settings, lost = replace(two, cache_folder=str(tmp_path / "cache")), champion(two)
+    before = move_files(two, lost, "s3://braintumor/models/gone/")
+    with pytest.raises(
+        EvaluationError, match=f"The champion {lost} cannot be evaluated.*is gone.*model withdraw {lost}"
+    ):
+        judged(settings, RUN)
+    assert rows(two, "select count(*) from gate_verdict") == [(0,)]
+    move_files(two, lost, before)
+    assert f"the champion {lost}" in judged(settings, RUN)["markdown"]
+
+
+def test_a_champion_of_other_preprocessing_is_named_only(two: Settings, tmp_path: Path) -> None:
     lost = champion(two)
-    rows(two, "update model_version set artifact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
-    verdict = judged(fresh_cache, RUN)
+    move_files(two, lost, "s3://braintumor/models/gone/")
+    rows(two, "update model_version set preprocessing = 'older' where model_version_id = 1")
+    verdict = judged(replace(two, cache_folder=str(tmp_path / "cache")), RUN)
     assert verdict["is_passed"]
     assert f"the champion {lost} cannot be evaluated" in verdict["markdown"]
     assert "absolute rules alone decide" in verdict["markdown"]
     assert promote_candidate(two, verdict["gate_verdict_id"])
+
+
+def test_restored_files_of_the_candidate_are_judged(two: Settings) -> None:
+    before = move_files(two, "first", "s3://braintumor/models/gone/")
+    with pytest.raises(EvaluationError, match="The gate stored no verdict on first, because A file of the model"):
+        judged(two, RUN)
+    assert rows(two, "select count(*) from gate_verdict") == [(0,)]
+    move_files(two, "first", before)
+    assert judged(two, RUN)["is_passed"]
+
+
+def test_models_are_evaluated_again_after_an_erasure(two: Settings) -> None:
+    evaluate_model(two, "1", access_key="before the erasure")
+    erased = "(select min(image_sha256) from snapshot_image where split = 'test' and label = 'normal')"
+    for table in ("test_prediction", "snapshot_image"):
+        rows(two, f"delete from {table} where image_sha256 = {erased}")
+    verdict = judged(two, RUN)
+    assert verdict["is_passed"], verdict["reasons"]
 
 
 def test_a_refused_candidate_is_not_promoted(two: Settings, tmp_path: Path) -> None:
@@ -146,6 +234,11 @@ def test_a_required_approval_blocks_the_promotion(judged_two: JudgedRun, approva
     with pytest.raises(PromotionError, match="was not approved"):
         promote_candidate(two, verdict_id, approval=approval, must_be_approved=True)
     decision = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
+    ((judged_at,),) = rows(two, "select judged_at from gate_verdict")
+    for answered_at in (None, judged_at - timedelta(seconds=1)):
+        with pytest.raises(PromotionError, match="The approval is older than the verdict"):
+            promote_candidate(two, verdict_id, approval=decision | {"responded_at": answered_at}, must_be_approved=True)
+    decision["responded_at"] = (judged_at + timedelta(minutes=1)).isoformat()
     assert promote_candidate(two, verdict_id, approval=decision, must_be_approved=True)
     assert rows(two, "select actor from promotion order by promotion_id desc limit 1") == [("Dr. Who",)]
 

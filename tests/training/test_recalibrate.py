@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore
-from braintumor.training.recalibrate import recalibrate
+from braintumor.training.recalibrate import AuditAnswers, recalibrate
 from tests.conftest import printed, run_braintumor
 from tests.sql import change, rows
 
@@ -63,10 +64,19 @@ def test_recalibration_is_a_judged_candidate_with_new_sets(settings: Settings) -
     ((rules,),) = rows(
         settings, "select rules from gate_verdict where model_version_id = :id", id=made.model_version_id
     )
+    assert "the coverage of the prediction sets, because they were fitted on" in rules["memory"]["not_assessed"][-1]
     outcomes = {rule["name"]: rule["passed"] for rule in rules["rules"]}
     assert outcomes["differs_from_champion"] and outcomes["graph_parity"] and outcomes["manifest_matches"]
     again, _ = recalibrate(settings, model.model_name)
     assert again == made and len(model_versions.list_models(engine)) == 2, "the same answers give the same candidate"
+    with database.transaction(engine) as connection:
+        answers = AuditAnswers.load(connection, model)
+    changed = replace(answers, labels=answers.labels[::-1].copy())
+    assert changed.fingerprint != answers.fingerprint == replace(answers).fingerprint
+    pruned = "insert into pruning (model_version_id, actor, reason) values (:id, 'ann', 'old')"
+    change(settings, pruned, id=made.model_version_id)
+    renewed, run_key = recalibrate(settings, model.model_name)
+    assert renewed != made and run_key.endswith(f" after model {made.model_version_id}")
     engine.dispose()
 
 

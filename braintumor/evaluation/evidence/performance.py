@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,7 @@ from braintumor.evaluation.evidence.content import estimate, not_assessed, reaso
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
 from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
 from braintumor.evaluation.metrics.set_coverage import coverage_of
-from braintumor.evaluation.metrics.significance import ClusteredAccuracy, ImagePredictions
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy, ImagePrediction, ImagePredictions
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.evaluation.model_history import ModelHistory
 from braintumor.evaluation.store import load_diagnostics, load_evaluation, load_image_predictions
@@ -80,7 +81,7 @@ def test_accuracy(connection: Connection, model: ModelVersion, history: ModelHis
             "log_loss": evaluation.log_loss,
         },
         "clustered": _clustered(predictions),
-        "classes": [_of_class(evaluation, metrics) for metrics in evaluation.per_class],
+        "classes": [_of_class(metrics, predictions) for metrics in evaluation.per_class],
         "prediction_sets": _coverage(model, predictions),
         "confusion": [
             {"label": label} | {f"predicted_{name}": count for name, count in zip(CLASSES, row, strict=True)}
@@ -107,13 +108,21 @@ def _problem(evaluation: Evaluation | None) -> str:
     return ""
 
 
-def _of_class(evaluation: Evaluation, metrics: ClassMetrics) -> dict[str, Any]:
-    position = metrics.label.position
-    recall = share(evaluation.confusion[position][position], metrics.support)
+def _of_class(metrics: ClassMetrics, predictions: ImagePredictions) -> dict[str, Any]:
+    recall = _recall([each for each in predictions.values() if each.label is metrics.label])
     facts = {"label": metrics.label, "count_image": metrics.support, "recall": recall}
-    if metrics.support < MINIMUM_IMAGES:
+    if reason_of(recall):
         return facts | dict.fromkeys(("precision", "specificity", "auroc"), recall)
     return facts | {name: getattr(metrics, name) for name in ("precision", "specificity", "auroc")}
+
+
+def _recall(predictions: Sequence[ImagePrediction]) -> dict[str, Any]:
+    """Return the recall of a class with the interval that keeps the images of one patient together."""
+    count = len({each.group_key for each in predictions})
+    if count < MINIMUM_GROUPS:
+        return not_assessed(f"{count} patients or groups of images, {MINIMUM_GROUPS} are required")
+    recall = ClusteredAccuracy.of(predictions)
+    return estimate(recall.accuracy, recall.low, recall.high)
 
 
 def _coverage(model: ModelVersion, predictions: ImagePredictions) -> Any:

@@ -4,7 +4,7 @@ The checks run in this order. The outcome of each check has a reason.
 
 ::
 
-    artifact_whole    S3 has every registered file, with the sha256 of the registry
+    artifact_whole    S3 has every registered file, with the sha256 of the registry, also of the parent model
     class_order       the manifest ``model.json`` lists the classes in the order of ``labels.CLASSES``
     manifest_matches  manifest and registry agree, and this library version preprocesses frames as the model needs
     graph_loads       OpenVINO reads and compiles the graph
@@ -183,6 +183,10 @@ class _Artifact:
                 break
         return tuple(outcomes)
 
+    @property
+    def _parent_folder(self) -> Path:
+        return self.folder.with_name("parent")
+
     @cached_property
     def backend(self) -> OpenVinoBackend:
         return OpenVinoBackend(self.folder / GRAPH)
@@ -198,6 +202,8 @@ class _Artifact:
         if missing:
             raise ModelIntegrityError(f"the registry has no {', '.join(missing)} for it")
         model_versions.fetch_artifact(self.store, self.model, self.folder)
+        if self.parent is not None:
+            model_versions.fetch_artifact(self.store, self.parent, self._parent_folder)
         return f"all {len(sha256s)} registered files are stored, each with its sha256"
 
     def _class_order(self) -> str:
@@ -287,10 +293,8 @@ class _Artifact:
         return _agreement("map_explains", difference, _EXPLAINED, words)
 
     def _parent_parity(self, parent: ModelVersion) -> RuleOutcome:
-        folder = self.folder.with_name("parent")
         try:
-            model_versions.fetch_artifact(self.store, parent, folder)
-            expected = OpenVinoBackend(folder / GRAPH).run(self.frames)["probability"]
+            expected = OpenVinoBackend(self._parent_folder / GRAPH).run(self.frames)["probability"]
         except ModelIntegrityError as exc:
             return RuleOutcome(name="graph_parity", passed=False, bound=_INT8, value=None, reason=str(exc))
         difference = float(np.abs(self.outputs["probability"] - expected).mean())

@@ -269,7 +269,8 @@ def noninferiority_rule(comparison: PairedTest, margin: float) -> RuleOutcome:
     reason = (
         f"{comparison.gained} images gained and {comparison.lost} lost of {comparison.count}, a change of accuracy of "
         f"{comparison.change:+.3f}; with 95% confidence no worse than {low}, which {verb} the margin {limit} (paired "
-        f"bootstrap, {RESAMPLES:,} resamples of {comparison.count_group} groups; at best {comparison.high:+.3f})"
+        f"bootstrap, {RESAMPLES:,} resamples of {comparison.count_group} groups, and an exact bound; at best "
+        f"{comparison.high:+.3f})"
     )
     return _outcome("accuracy_noninferior", reason, comparison.low, -margin, passed)
 

@@ -23,15 +23,15 @@ _EXTERNAL_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
 def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ...]:
     """Run ``braintumor model verify NAME`` in a subprocess and return the outcome of each check.
 
-    The subprocess uses no GPU, because models are served on CPUs. If it crashes, for example with SIGSEGV, the
-    function returns one failed check, ``graph_loads``.
+    The subprocess uses no GPU, because models are served on CPUs.
 
     Args:
         settings: settings of the subprocess.
         name: name of the model.
 
     Raises:
-        EvaluationError: the check cannot run or exceeds 30 minutes, so the gate has no result.
+        EvaluationError: the check cannot run, crashes (for example with SIGSEGV) or exceeds 30 minutes, so the gate
+            has no result.
         ObjectStoreUnreachableError: S3 or Postgres cannot be reached.
         RuntimeError: SIGKILL, SIGTERM or SIGINT ended the subprocess.
     """
@@ -47,14 +47,13 @@ def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ..
     if done.returncode in {0, 1} and done.stdout:
         return tuple(RuleOutcome(**values) for values in json.loads(done.stdout))
     last = (done.stderr.strip().splitlines() or ["the check printed no error"])[-1]
-    if done.returncode < 0 and -done.returncode not in _EXTERNAL_SIGNALS:
-        ended = signal.Signals(-done.returncode).name
-        reason = f"the process that loaded it was ended by {ended}: {last}"
-        return (RuleOutcome(name="graph_loads", passed=False, bound=0, value=1, reason=reason),)
     if done.returncode == TRY_AGAIN:
         raise ObjectStoreUnreachableError(f"{name} could not be checked: {last}")
-    if done.returncode < 0:
+    if -done.returncode in _EXTERNAL_SIGNALS:
         raise RuntimeError(f"The process that checked {name} was ended by signal {-done.returncode}.")
+    if done.returncode < 0:
+        last = f"the process that loaded it was ended by {signal.Signals(-done.returncode).name}: {last}"
     raise EvaluationError(
-        f"{name} could not be checked, so the gate has no result: {last}. Fix the cause, and clear task `gate`."
+        f"{name} could not be checked, so the gate has no result: {last}. Fix the cause, and clear task `gate`. If it "
+        "happens again, train the model again."
     )

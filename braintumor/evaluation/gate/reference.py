@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from braintumor.evaluation.gate.gate import ROUNDING, RuleOutcome, mcnemar_rule
 from braintumor.evaluation.gate.rules import GateRules
-from braintumor.evaluation.metrics.significance import PairedTest, PredictionPair, paired_test, resamples_for
+from braintumor.evaluation.metrics.significance import PairedTest, PredictionPair, mcnemar, paired_test, resamples_for
 
 
 def compare_with_reference(pair: PredictionPair, rules: GateRules) -> PairedTest:
@@ -23,15 +23,18 @@ def compare_with_reference(pair: PredictionPair, rules: GateRules) -> PairedTest
     return paired_test(pair, confidence=rules.reference_confidence)
 
 
-def is_better(comparison: PairedTest) -> bool:
+def is_better(comparison: PairedTest, rules: GateRules) -> bool:
     """Return whether a model is more accurate than the reference model.
 
-    The function requires that the lower end of the confidence interval of the accuracy change is above 0.
+    The function requires that the lower end of the confidence interval of the accuracy change is above 0, and that
+    McNemar's exact test finds the model better with the same confidence.
 
     Args:
         comparison: result of ``compare_with_reference``.
+        rules: the gate rules.
     """
-    return comparison.low > 0
+    p_better = mcnemar(lost=comparison.gained, gained=comparison.lost)
+    return comparison.low > 0 and p_better < 1 - rules.reference_confidence
 
 
 def reference_rules(comparison: PairedTest, rules: GateRules, *, reference: str) -> tuple[RuleOutcome, RuleOutcome]:
@@ -51,7 +54,7 @@ def reference_rules(comparison: PairedTest, rules: GateRules, *, reference: str)
         f"{comparison.count}, a change of accuracy of {comparison.change:+.3f}; with {confidence:.2%} confidence no "
         f"worse than {comparison.low:.4f}, which {'reaches' if passed else 'is below'} the margin "
         f"{-rules.reference_margin:.4f} (paired bootstrap, {resamples_for(confidence):,} resamples of "
-        f"{comparison.count_group} groups)"
+        f"{comparison.count_group} groups, and an exact bound)"
     )
     margin = RuleOutcome(
         name="reference_noninferior", passed=passed, bound=-rules.reference_margin, value=comparison.low, reason=reason

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import LEVEL, wilson_interval
@@ -80,8 +80,8 @@ class PairedTest:
         count_group: number of groups of related images.
         lost: number of images that only the champion predicts correctly.
         gained: number of images that only the candidate predicts correctly.
-        low: lower end of the bootstrap interval of ``change``.
-        high: upper end of the bootstrap interval of ``change``.
+        low: lower end of the interval of ``change``, from ``change_interval``.
+        high: upper end of the interval of ``change``, from ``change_interval``.
         p_worse: p value of McNemar's test whether the candidate is worse, as ``mcnemar`` returns it.
     """
 
@@ -134,7 +134,7 @@ def paired_test(pair: PredictionPair, *, confidence: float = CONFIDENCE) -> Pair
         grouped[prediction.group_key].append(change)
     groups = Counter((sum(changes), len(changes)) for changes in grouped.values())
     lost, gained = (sum(changes.count(change) for changes in grouped.values()) for change in (-1, 1))
-    low, high = bootstrap_interval(groups, confidence=confidence)
+    low, high = change_interval(groups, confidence=confidence)
     return PairedTest(
         count=len(pair.candidate),
         count_group=groups.total(),
@@ -234,6 +234,32 @@ def clustered_interval(hits: Iterable[bool], clusters: Iterable[Hashable]) -> tu
         return wilson_interval(accuracy * len(by_cluster), len(by_cluster))
     groups = Counter((sum(members), len(members)) for members in by_cluster.values())
     return bootstrap_interval(groups, confidence=(1 + LEVEL) / 2)
+
+
+def change_interval(
+    groups: Mapping[tuple[int, int], int], *, confidence: float = CONFIDENCE, resamples: int | None = None
+) -> tuple[float, float]:
+    """Return the interval (low, high) of the change in accuracy, from a bootstrap and an exact bound.
+
+    A bootstrap draws only changes that occurred. With few of them its lower end is too high: without any it is 0, even
+    with 20 groups. Therefore the lower end is at most that of Clopper-Pearson limits. They count the groups that lose
+    all their images and those that gain all, of which the smaller number is subtracted from the larger one. Without
+    gains the limit is exact.
+
+    Source: Clopper and Pearson, "The use of confidence or fiducial limits", Biometrika 1934.
+
+    Args:
+        groups: (images gained minus images lost, images in the group) -> number of such groups.
+        confidence: one-sided confidence of each end, 0.5 to 1.
+        resamples: number of resamples. By default ``resamples_for(confidence)``.
+    """
+    low, high = bootstrap_interval(groups, confidence=confidence, resamples=resamples)
+    count = sum(groups.values())
+    net = sum(number * (change // size) for (change, size), number in groups.items() if abs(change) == size)
+    lost, gained = max(-net, 0), max(net, 0)
+    most_lost = 1.0 if lost == count else float(beta.ppf(confidence, lost + 1, count - lost))
+    least_gained = float(beta.ppf(1 - confidence, gained, count - gained + 1)) if gained else 0.0
+    return min(low, least_gained - most_lost), high
 
 
 def bootstrap_interval(

@@ -35,8 +35,8 @@ _NOTE = (
     "Accuracy by the distance of each test image to the nearest training image, in any flip or turn. Images within "
     f"{NEAR} bits are kept in one split, so the first row is empty unless images changed their split later. A model "
     "that is correct mostly near training images has memorized them. The last rows show the accuracy of the same "
-    "frozen features and head with a random split of the files, as many public results use. The difference is the "
-    "effect of leakage. Both were measured without the test split."
+    "frozen features and head, without augmented views, with a random split of the files, as many public results use. "
+    "The difference is the effect of leakage. Both were measured without the test split."
 )
 
 
@@ -177,7 +177,8 @@ def slices_table(results: Sequence[SliceResult]) -> ReportTable:
         title="Groups of test images",
         note=(
             f"Accuracy by attributes of the files. Groups of fewer than {MINIMUM_IMAGES} images are not assessed. "
-            "Groups also differ in their mix of classes, so examine a difference before drawing conclusions. "
+            "Groups also differ in their mix of classes, so examine a difference before drawing conclusions. The "
+            "intervals count each image by itself, so they are too narrow if a patient has several images. "
             + missing_attributes(results)
         ).rstrip(),
         columns=("Attribute", "Group", "Images", "Accuracy (95% interval)"),

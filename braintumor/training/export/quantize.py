@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
@@ -110,7 +111,7 @@ class Parity:
 
 
 def quantize_model(settings: Settings, name: str, *, bounds: Bounds) -> tuple[ModelVersion, str]:
-    """Register the int8 export of a model, or return the export that is already registered.
+    """Register the int8 export of a model, or return the registered export if it is not pruned or withdrawn.
 
     Args:
         settings: connections to Postgres and S3.
@@ -126,10 +127,10 @@ def quantize_model(settings: Settings, name: str, *, bounds: Bounds) -> tuple[Mo
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     parent = model_versions.find_model(engine, name)
-    run_key = f"{PRECISION} of {parent.model_name}"
     if parent.precision == PRECISION:
         raise QuantizationError(f"{parent.model_name} is an int8 export. Name its parent model.")
-    for known in model_versions.trained_in(engine, run_key):
+    known, run_key = model_versions.derived_model(engine, f"{PRECISION} of {parent.model_name}")
+    if known is not None:
         return known, run_key
     started = time.monotonic()
     snapshot = load_snapshot(engine, parent.snapshot_id)
@@ -306,6 +307,7 @@ def _manifest(parent: Manifest, folder: Path, thresholds: Thresholds, temperatur
     return replace(
         parent,
         precision=PRECISION,
+        trained_at=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}",  # a second export, after a pruning, needs its own name
         temperature=temperature,
         out_of_distribution_above=thresholds.out_of_distribution_above,
         prediction_sets=thresholds.prediction_sets,

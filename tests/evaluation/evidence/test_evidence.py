@@ -64,6 +64,15 @@ def test_evidence_has_verdict_accuracy_alarms_and_decisions(world: Settings, rec
     assert [each["count_asked"] for each in evidence["decisions"]["rescores"]] == [1]
 
 
+def test_recall_of_a_class_counts_patients(world: Settings, record: Callable[..., None]) -> None:
+    record(Split.TEST)
+    change(world, "update snapshot_image set group_key = 'one' where label = 'glioma'")
+    change(world, "update snapshot_image set group_key = image_sha256 where label = 'normal'")
+    glioma, _, normal, _ = (row["recall"] for row in evidence_of(world, "used")["test"]["classes"])
+    assert glioma == {"not_assessed": "1 patients or groups of images, 20 are required"}
+    assert normal["value"] == 1 and normal["low"] == pytest.approx(0.94, abs=0.001), "60 groups"
+
+
 def test_evidence_has_data_versions_and_hashes(world: Settings) -> None:
     evidence = evidence_of(world, "used")
     test = evidence["data"]["splits"][2]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
+from braintumor.errors import EvaluationError
+from braintumor.evaluation.gate import isolated_check
 from braintumor.evaluation.gate.artifact_checks import verify_model
 from braintumor.evaluation.gate.gate import RuleOutcome
 from braintumor.registry import model_versions
@@ -106,6 +110,13 @@ def test_missing_files_fail_with_a_reason(settings: Settings, folder: Path) -> N
     rows(settings, "update model_version set artifact_uri = artifact_uri || 'gone/' where model_name = 'mutant'")
     failed = only_failure(verify_model(settings, "mutant", with_keras=False))
     assert failed.name == "artifact_whole" and "is gone" in failed.reason
+
+
+def test_a_crash_of_the_check_gives_no_result(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    crashed = subprocess.CompletedProcess([], returncode=-signal.SIGABRT, stdout="", stderr="no memory left")
+    monkeypatch.setattr(isolated_check.subprocess, "run", lambda *_, **__: crashed)
+    with pytest.raises(EvaluationError, match="no result: the process that loaded it was ended by SIGABRT: no memory"):
+        isolated_check.verify_in_subprocess(settings, "1")
 
 
 @pytest.mark.soak

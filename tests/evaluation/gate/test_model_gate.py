@@ -117,8 +117,8 @@ def test_a_candidate_with_equal_gains_and_losses_passes(evaluation_of: Build) ->
 
 
 def test_a_significant_loss_alone_is_refused(evaluation_of: Build) -> None:
-    champion = evaluation_of([[48, 2, 0, 0], [0, 48, 2, 0], [0, 0, 48, 2], [0, 0, 0, 50]])
-    candidate = evaluation_of([[46, 4, 0, 0], [0, 46, 4, 0], [0, 0, 46, 4], [0, 0, 0, 50]])
+    champion = evaluation_of([[98, 2, 0, 0], [0, 98, 2, 0], [0, 0, 98, 2], [0, 0, 0, 100]])
+    candidate = evaluation_of([[96, 4, 0, 0], [0, 96, 4, 0], [0, 0, 96, 4], [0, 0, 0, 100]])
     failed = _only_failure(judge(candidate, RULES, champion, pair=paired(candidate, champion)))
     assert failed.name == "mcnemar"
     assert failed.reason == (
@@ -138,7 +138,10 @@ def test_a_possible_loss_beyond_the_margin_alone_is_refused(evaluation_of: Build
     assert failed.reason.startswith(
         "11 images gained and 14 lost of 200, a change of accuracy of -0.015; with 95% conf"
     )
-    assert "is below the margin -0.05 (paired bootstrap, 10,000 resamples of 200 groups; at best +" in failed.reason
+    assert (
+        "is below the margin -0.05 (paired bootstrap, 10,000 resamples of 200 groups, and an exact bound; at best +"
+        in failed.reason
+    )
     assert failed.value is not None and failed.value < failed.bound == -0.05
 
 

@@ -56,8 +56,9 @@ def test_a_significant_loss_within_the_margin_is_refused() -> None:
 
 
 def test_only_a_clear_gain_makes_a_champion_the_reference() -> None:
-    assert not is_better(compare_with_reference(pair(lost=8, gained=20), RULES))
-    assert is_better(compare_with_reference(pair(lost=4, gained=30), RULES))
+    assert not is_better(compare_with_reference(pair(lost=8, gained=20), RULES), RULES)
+    assert not is_better(compare_with_reference(pair(lost=0, gained=8), RULES), RULES), "McNemar: p = 0.004"
+    assert is_better(compare_with_reference(pair(lost=4, gained=30), RULES), RULES)
 
 
 def test_a_candidate_beyond_the_budget_is_refused() -> None:
