@@ -4,7 +4,7 @@
 
     epoch-0003.npz    all variables after 3 epochs, with the optimizer state and the random seeds
     best-0002.npz     the same after 2 epochs, if epoch 2 is the best so far
-    history.json      metric name -> one value per epoch
+    history.json      metric name -> one value per epoch, and the seconds of fine-tuning until the end of each epoch
 
 Each write is atomic: a file is written under another name and then renamed. The file of the newest epoch is written
 last. So the folder is consistent whenever the process dies. NumPy writes the files, because the HDF5 library of Keras
@@ -14,6 +14,7 @@ ends the process when the disk is full.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,7 @@ import numpy as np
 from braintumor.errors import TrainingError
 
 _HISTORY = "history.json"
+_SECONDS = "seconds"
 
 History = dict[str, list[float]]
 
@@ -32,6 +34,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._started = time.monotonic() - self.seconds
 
     @property
     def count_epoch(self) -> int:
@@ -40,6 +43,14 @@ class Checkpoints:
 
     def history(self) -> History:
         """Return the metrics of the finished epochs: metric name -> one value per epoch."""
+        return {name: values for name, values in self._stored().items() if name != _SECONDS}
+
+    @property
+    def seconds(self) -> float:
+        """Return the wall time of the finished epochs, with those of interrupted tries."""
+        return self._stored().get(_SECONDS, [0.0])[-1]
+
+    def _stored(self) -> History:
         count = self.count_epoch
         if count == 0:
             return {}
@@ -73,7 +84,9 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
             if is_best:
                 self._put(self._best(count), lambda stream: _save(model, stream))
-            self._put(self._folder / _HISTORY, lambda stream: stream.write(json.dumps(history).encode()))
+            seconds = [*self._stored().get(_SECONDS, []), time.monotonic() - self._started]
+            stored = json.dumps(history | {_SECONDS: seconds}).encode()
+            self._put(self._folder / _HISTORY, lambda stream: stream.write(stored))
             self._put(self._epoch(count), lambda stream: _save(model, stream))
             best = int(np.argmin(history["val_loss"])) + 1
             for path in self._folder.glob("*.npz"):

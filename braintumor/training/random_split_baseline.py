@@ -40,15 +40,32 @@ def random_split_accuracy(
     features = np.concatenate([training_features, validation_features])
     labels = np.concatenate([training.labels, validation.labels])
     fitted, held_out = split_randomly(of_file, share=len(validation.labels) / len(labels), seed=recipe.seed)
-    head = fit_head(
+    return plain_accuracy(
         recipe,
-        views=[features[fitted]],
-        labels=labels[fitted],
-        validation_features=features[held_out],
-        validation_labels=labels[held_out],
+        training=(features[fitted], labels[fitted]),
+        validation=(features[held_out], labels[held_out]),
     )
-    predicted = (features[held_out] @ head.kernel + head.bias).argmax(axis=1)
-    return float((predicted == labels[held_out]).mean())
+
+
+def plain_accuracy(
+    recipe: Recipe,
+    *,
+    training: tuple[NDArray[np.float32], NDArray[np.int64]],
+    validation: tuple[NDArray[np.float32], NDArray[np.int64]],
+) -> float:
+    """Return the accuracy of a head that is fitted without augmented views.
+
+    Args:
+        recipe: the recipe of the frozen stage.
+        training: pooled features (N, d) of the fitted images, and their labels (N,).
+        validation: pooled features (V, d) of the held-out images, and their labels (V,).
+    """
+    (features, labels), (held_out, held_out_labels) = training, validation
+    head = fit_head(
+        recipe, views=[features], labels=labels, validation_features=held_out, validation_labels=held_out_labels
+    )
+    predicted = (held_out @ head.kernel + head.bias).argmax(axis=1)
+    return float((predicted == held_out_labels).mean())
 
 
 def split_randomly(files: NDArray[np.intp], *, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -30,12 +30,13 @@ from braintumor.serving.out_of_distribution import spread
 from braintumor.training.augmentation import augmented_views
 from braintumor.training.backbones import BACKBONES, load_weights
 from braintumor.training.calibration import Thresholds, fit_temperature, fit_thresholds
+from braintumor.training.checkpoints import Checkpoints
 from braintumor.training.classifier import Classifier
 from braintumor.training.device import share_gpu_memory
 from braintumor.training.features import FeatureExtractor, as_served
 from braintumor.training.fine_tuning import fine_tune, first_layer
 from braintumor.training.head import fit_head
-from braintumor.training.random_split_baseline import random_split_accuracy
+from braintumor.training.random_split_baseline import plain_accuracy, random_split_accuracy
 from braintumor.training.recipe import FineTuning, Recipe
 
 _log = logging.getLogger(__name__)
@@ -50,10 +51,10 @@ class TrainedModel:
     Attributes:
         manifest: the manifest of the model folder.
         history: metric name -> one value per epoch, of the last stage.
-        seconds: wall time from frames to the weights of the best epoch.
+        seconds: wall time from frames to the weights of the best epoch, with the epochs of interrupted tries.
         device: the device that ran the backbone.
-        grouped_accuracy: accuracy of the frozen stage on the validation split.
-        naive_accuracy: accuracy of the frozen stage on a random split of the files of train and validation.
+        grouped_accuracy: accuracy of the frozen stage, without augmented views, on the validation split.
+        naive_accuracy: the same on a random split of the files of train and validation.
     """
 
     manifest: Manifest
@@ -98,8 +99,10 @@ def train(
     _log.info("%s: %s, %s weights, %d training images", recipe.name, recipe.backbone, source, size)
     stage = job.frozen_stage()
     grouped, naive = job.frozen_accuracies(stage)
-    _log.info("frozen stage: validation accuracy %.3f; %.3f if the files were split at random", grouped, naive)
+    words = "frozen stage without augmented views: validation accuracy %.3f; %.3f if the files were split at random"
+    _log.info(words, grouped, naive)
     if recipe.fine_tuning is not None:
+        started -= Checkpoints(checkpoints).seconds
         stage = job.fine_tuned_stage(recipe.fine_tuning, checkpoints)
     seconds = time.monotonic() - started
     return TrainedModel(
@@ -180,7 +183,10 @@ class _Training:
         )
 
     def frozen_accuracies(self, stage: _Stage) -> tuple[float, float]:
-        """Return the frozen stage's accuracy on the validation split, and on a random split of the files."""
+        """Return the frozen stage's accuracy on the validation split, and on a random split of the files.
+
+        Both are those of a head that is fitted without augmented views, so only the splits differ.
+        """
         naive = random_split_accuracy(
             self._recipe,
             training=self._training,
@@ -188,6 +194,10 @@ class _Training:
             training_features=stage.training_features,
             validation_features=stage.validation_features,
         )
+        if self._recipe.flip_views or self._recipe.augmentation is not None:
+            training = (stage.training_features, self._training.labels)
+            validation = (stage.validation_features, self._validation.labels)
+            return plain_accuracy(self._recipe, training=training, validation=validation), naive
         return stage.history["val_accuracy"][int(np.argmin(stage.history["val_loss"]))], naive
 
     def fine_tuned_stage(self, fine_tuning: FineTuning, checkpoints: Path) -> _Stage:

@@ -192,7 +192,7 @@ comment on column training_run.library_versions is 'Versions of the libraries th
 comment on column training_run.device is 'Device of the training.';
 comment on column training_run.seconds is 'Duration of the training.';
 comment on column training_run.finished_at is 'Time when the training ended.';
-comment on column training_run.grouped_accuracy is 'Accuracy of the frozen stage on the validation split.';
+comment on column training_run.grouped_accuracy is 'Accuracy of the frozen stage, without augmented views, on the validation split.';
 comment on column training_run.naive_accuracy is
     'Accuracy of the frozen stage after a random split of the files of train and validation, which separates '
     'duplicates and neighboring slices.';

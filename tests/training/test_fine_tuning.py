@@ -38,7 +38,8 @@ def test_every_epoch_is_logged_and_saved(whole: tuple[Path, str]) -> None:
 
 def test_best_weights_exclude_an_incomplete_epoch(tmp_path: Path) -> None:
     """An epoch that ended between two files is trained again, and its first try is in no history."""
-    assert "BEST 1.0" in run_check("incomplete_epoch", tmp_path)
+    output = run_check("incomplete_epoch", tmp_path)
+    assert "BEST 1.0" in output and "ADDED True ['val_loss']" in output
 
 
 def test_killed_training_resumes_with_the_same_result(whole: tuple[Path, str]) -> None:
