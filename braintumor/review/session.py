@@ -122,7 +122,7 @@ def previous_item(connection: Connection, session_id: int, *, before: tuple[int,
     If ``before`` is the first frame of the session, return ``None``.
     """
     values = {"session": session_id, "scan": before[0], "frame": before[1]}
-    row = connection.execute(text(_PREVIOUS), values).one_or_none()
+    row = connection.execute(statement("review/session_previous"), values).one_or_none()
     return None if row is None else (row.scan_id, row.frame_index)
 
 
@@ -161,14 +161,3 @@ _NEWEST = """
     select max(review_session_id)
     from review_session
     where reviewer = :person and started_at > now() - interval '1 day'"""
-
-
-_PREVIOUS = """
-    select scan_id, frame_index
-    from review_session_item
-    join scan using (scan_id)
-    where review_session_id = :session and not is_replaced and place < (
-        select place from review_session_item
-        where review_session_id = :session and scan_id = :scan and frame_index = :frame)
-    order by place desc
-    limit 1"""

@@ -46,8 +46,9 @@ def test_models_page_links_the_candidate_without_decision(stack: Stack, judged_t
 
 def test_models_page_hides_people_and_runs_without_rights(stack: Stack, judged_two: JudgedRun) -> None:
     two, verdict = judged_two
-    decision = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
-    record_decision(two, verdict["gate_verdict_id"], decision | {"responded_at": datetime.now(UTC)})
+    user = {"id": "7", "name": "Dr. Who"}
+    decision = {"chosen_options": ["Approve"], "responded_by_user": user, "responded_at": datetime.now(UTC)}
+    record_decision(two, verdict["gate_verdict_id"], decision)
     assert promote_candidate(two, verdict["gate_verdict_id"], approval=decision, must_be_approved=True)
     everything, restricted = (models_page(stack, two, reader) for reader in (EVERYTHING, Reader()))
     assert everything.count("Dr. Who") == 3, "the champion, the approval of the run, and the promotion"
