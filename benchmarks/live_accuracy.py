@@ -145,11 +145,11 @@ def coverage(
         }
         twice = random.random(len(findings)) < _READ_TWICE
         second = _findings(labels[read], predicted[read], scenario.reviewers, random)
-        readers = estimate_accuracy(_of_pairs(reviewed, twice, findings == second))
+        pairs = _of_pairs(reviewed, twice, findings == second)
         estimates["the same, without errors of reviewers"] = correct_for_reviewers(
             estimates["weighted, with confidences"],
-            readers,
-            correlation_of_estimates(reviewed.correct[twice], (findings == second)[twice].astype(float), len(findings)),
+            estimate_accuracy(pairs),
+            correlation_of_estimates(reviewed.correct[twice], pairs.correct, len(findings)),
         )
         for name, estimate in estimates.items():
             if isinstance(estimate, Estimate):

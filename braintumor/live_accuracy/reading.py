@@ -170,17 +170,17 @@ def compare_steps(connection: Connection, model_name: str) -> list[ComparedStep]
         return []
     seconds = median_seconds(connection)
     scans = connection.execute(statement("live_accuracy/audited_scans"), values).all()
-    settled = [scan for scan in scans if scan.finding is not None]
+    found = [scan for scan in scans if scan.finding is not None]
     judged = JudgedScans(
-        tumor_probability=np.array([1 - scan.probability_normal for scan in settled], float),
-        is_tumor=np.array([scan.finding in TUMORS for scan in settled], float),
-        weight=np.array([1 / scan.audit_probability for scan in settled], float),
-        clusters=[scan.cluster_key for scan in settled],
+        tumor_probability=np.array([1 - scan.probability_normal for scan in found], float),
+        is_tumor=np.array([scan.finding in TUMORS for scan in found], float),
+        weight=np.array([1 / scan.audit_probability for scan in found], float),
+        clusters=[scan.cluster_key for scan in found],
     )
     observed = reading_steps(judged, seconds, [row.share_read for row in load])
     known = predicted_steps(connection, model_name, seconds)
     predicted: Sequence[ReadingStep | None] = known or [None] * len(observed)
-    weeks = len({scan.week for scan in settled})
+    weeks = len({scan.week for scan in found})
     return [
         ComparedStep(observed=each, predicted=other, comparison=compare_missed(each, other, weeks))
         for each, other in zip(observed, predicted, strict=True)

@@ -57,7 +57,7 @@ def test_own_keys_are_used_at_endpoint_of_connection() -> None:
     whole = Settings(s3_access_key="mine", s3_secret_key="own", s3_endpoint="http://other")
     assert whole.with_store(lambda _name: _Connection()) == whole
     half = Settings(s3_access_key="mine").with_store(lambda _name: _Connection())
-    assert half.s3_secret_key is None, "keys of two sources are mixed"
+    assert half.s3_secret_key is None, "the settings mix the keys of two sources"
 
 
 def test_empty_fields_of_connection_count_as_unset() -> None:

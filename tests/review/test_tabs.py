@@ -94,7 +94,9 @@ def test_overwritten_files_leave_the_worklist_and_sessions(night: Settings, engi
     assert [each.scan_id for each in list_worklist(engine, Filters(), person="ann")] == [1]
     with transaction(engine) as connection:
         found = find_session(connection, session, person="ann")
-        assert (next_item(connection, session) is None) == (found.count_item == 0), "no page without an image"
+        assert (next_item(connection, session) is None) == (found.count_item == 0), (
+            "the session leads to a page without an image"
+        )
     with pytest.raises(ReviewError, match="file of scan 2 was overwritten"):
         frame_page(engine, (2, 0), ANN, filters=Filters())
 
