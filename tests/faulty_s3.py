@@ -51,20 +51,23 @@ class FaultyS3(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def storm(self, rng: random.Random, *, share: float, faults: Sequence[Fault], within: str) -> None:
-        """From now on, return one of the faults for a share of all reads under the prefix ``within``."""
+        """From now on, return one of the faults for a share of all other reads under the prefix ``within``."""
         self._storm = rng, share, faults, urlsplit(within).path
 
     def fault(self, path: str) -> Fault | None:
         """Return the fault of this read, or ``None``."""
+        for part, passing in self.passing.items():
+            if part in path and passing:
+                return passing.pop(0)
+        for part, fault in self.faults.items():
+            if part in path:
+                return fault
         if self._storm is not None:
             rng, share, faults, prefix = self._storm
             if prefix in path and rng.random() < share:
                 self.count_fault += 1
                 return rng.choice(faults)
-        for part, faults in self.passing.items():
-            if part in path and faults:
-                return faults.pop(0)
-        return next((fault for part, fault in self.faults.items() if part in path), None)
+        return None
 
 
 class _Handler(BaseHTTPRequestHandler):
