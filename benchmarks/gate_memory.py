@@ -85,7 +85,7 @@ class Outcome:
     estimated: float
 
 
-class World:
+class SimulatedSplits:
     """The test splits of many simulated runs, for which models with a known true accuracy can be drawn."""
 
     def __init__(self, *, discordance: float, runs: int, seed: int) -> None:
@@ -114,7 +114,7 @@ class World:
 
 
 def simulate(
-    world: World,
+    splits: SimulatedSplits,
     candidates: Candidates,
     rules: GateRules,
     *,
@@ -128,14 +128,14 @@ def simulate(
     number of resamples of each interval, by default that of the gate.
     """
     holds = partial(_holds, resamples=resamples)
-    champion_change = world.start
-    champion = world.model(champion_change)
+    champion_change = splits.start
+    champion = splits.model(champion_change)
     reference, reference_change, judged = champion, champion_change, [champion[:_ESTIMATES]]
     better: list[Bools] = []
     passes: list[Bools] = []
     for _ in range(weeks):
-        change = candidates(world.random, champion_change)
-        candidate = world.model(change)
+        change = candidates(splits.random, champion_change)
+        candidate = splits.model(change)
         passed = _passes_champion(candidate, champion, rules, holds)
         if with_memory:
             passed &= holds(
@@ -150,7 +150,7 @@ def simulate(
         reference, reference_change = (
             _where(shown, champion, reference), np.where(shown, champion_change, reference_change)
         )  # fmt: skip
-    last, best, first = (_accuracy(each) for each in (champion_change, reference_change, world.start))
+    last, best, first = (_accuracy(each) for each in (champion_change, reference_change, splits.start))
     groups = [str(image) for image in range(len(_CLASS))]
     return Outcome(
         below=float((last <= best - 0.03 + 1e-9).mean()),
@@ -163,17 +163,17 @@ def simulate(
     )
 
 
-def yearly_errors(world: World, rules: GateRules) -> float:
+def yearly_errors(splits: SimulatedSplits, rules: GateRules) -> float:
     """Return the share of runs in which a bad candidate passes the comparison with the reference within one year.
 
     All candidates are worse than the reference by the whole margin of the rule.
     """
-    reference = world.model(world.start)
-    worse = world.start - rules.reference_margin
+    reference = splits.model(splits.start)
+    worse = splits.start - rules.reference_margin
     found = np.zeros(len(reference), dtype=bool)
     for _ in range(rules.candidates_per_year):
         found |= _holds(
-            world.model(worse), reference, rules.reference_confidence,
+            splits.model(worse), reference, rules.reference_confidence,
             lambda test: reference_rules(test, rules, reference="")[0].passed,
         )  # fmt: skip
     return float(found.mean())
@@ -251,24 +251,24 @@ def main() -> None:
     options = parser.parse_args()
     rules = GateRules.load()
 
-    def world(runs: int = options.runs) -> World:
-        return World(discordance=options.discordance, runs=runs, seed=options.seed)
+    def splits(runs: int = options.runs) -> SimulatedSplits:
+        return SimulatedSplits(discordance=options.discordance, runs=runs, seed=options.seed)
 
     print("| candidates | gate | **3 points below** | 5 points below | mean change | power | optimism | estimated |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     for words, candidates in SCENARIOS.items():
         for gate, with_memory in (("before", False), ("with memory", True)):
-            found = simulate(world(), candidates, rules, weeks=options.weeks, with_memory=with_memory)
+            found = simulate(splits(), candidates, rules, weeks=options.weeks, with_memory=with_memory)
             print(
                 f"| {words} | {gate} | **{found.below:.3f}** | {found.far_below:.3f} | {found.change:+.3f} | "
                 f"{found.power:.3f} | {found.optimism:+.4f} | {found.estimated:+.4f} |",
                 flush=True,
             )
     powers = [
-        simulate(world(20_000), two_better, rules, weeks=1, with_memory=memory).passed for memory in (False, True)
+        simulate(splits(20_000), two_better, rules, weeks=1, with_memory=memory).passed for memory in (False, True)
     ]
     print(f"\nPower, a first candidate 2 points better: {powers[0]:.4f} before, {powers[1]:.4f} with memory")
-    print(f"A candidate that loses the whole margin passes in one year: {yearly_errors(world(), rules):.4f} of runs")
+    print(f"A candidate that loses the whole margin passes in one year: {yearly_errors(splits(), rules):.4f} of runs")
 
 
 if __name__ == "__main__":

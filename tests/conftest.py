@@ -1,4 +1,4 @@
-"""Real parts, shared: one Postgres and one S3 server a session, one small trained model, a fresh database a test."""
+"""Provide Postgres and an S3 server per session, one small trained model, and a new database per test."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.shared_state import download, dump, made_once, restore
 TINY_RECIPE = Path(__file__).with_name("tiny.toml")
 MEMORY = Path("/dev/shm")
 ROOM = 3 * 1024**3
-"""Bytes that have to be free there and in memory; a session takes less than a third of them."""
+"""The bytes that must be free on disk and in memory. A session uses less than a third of them."""
 NO_DATASET = "no BRAINTUMOR_DEMO_DATASET"
 NO_CHART = "no Helm chart"
 ONLY_A_DEVELOPER_HAS = (NO_DATASET, NO_CHART)
@@ -87,21 +87,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Postgres and an S3 server of this session's own."""
+    """Start Postgres and an S3 server for this session."""
     with state_folder() as folder, databases_in_memory(folder), Stack(folder, airflow=False) as running:
         yield running
 
 
 @contextmanager
 def state_folder() -> Iterator[Path]:
-    """A folder for a stack. Not pytest's: each session of pytest shuts that to Postgres' own user."""
+    """Create a folder for a stack. Postgres' own user cannot enter the temporary folders of pytest."""
     with tempfile.TemporaryDirectory(prefix="braintumor-tests-") as folder:
         yield Path(folder) / "stack"
 
 
 @contextmanager
 def databases_in_memory(folder: Path) -> Iterator[None]:
-    """Where memory is a folder with room, Postgres' data lie there: a database is made in a tenth of the time."""
+    """Store Postgres' data in memory if there is room. A database is then created in a tenth of the time."""
     if not MEMORY.is_dir() or min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) < ROOM:
         yield
         return
@@ -116,7 +116,7 @@ def databases_in_memory(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 30 labeled phantoms a class."""
+    """Return a folder with 30 labeled phantoms per class."""
 
     def make(folder: Path) -> None:
         write_dataset(folder, per_class=30, seed=1)
@@ -126,7 +126,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def seeded(stack: Stack, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A database with one trained, promoted model: the template of every test's own."""
+    """Create a database with one trained, promoted model: the template of the databases of the tests."""
     cache = str(tmp_path_factory.mktemp("cache"))
     own, bucket = Settings.from_environment(stack.library_env()), S3Uri.parse("s3://braintumor/")
 
@@ -156,7 +156,7 @@ def airflow_dump(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def real_images() -> Path:
-    """A developer's folder of labeled images, or the test is skipped."""
+    """Return the developer's folder of labeled images, or skip the test."""
     folder = DEMO_DATASET.read()
     if not folder:
         pytest.skip(NO_DATASET)
@@ -177,7 +177,7 @@ def train_seed(settings: Settings, images: Path) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(seeded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trained model's files, as `predict --model FOLDER` reads them."""
+    """Download the files of the trained model, as `predict --model FOLDER` reads them."""
     folder = tmp_path_factory.mktemp("model")
     engine, store = database.connect(seeded), ObjectStore.connect(seeded)
     model = model_versions.champion(engine)
@@ -189,7 +189,7 @@ def tiny_model_folder(seeded: Settings, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def settings(stack: Stack, seeded: Settings) -> Iterator[Settings]:
-    """A database of the test's own with a champion in it, and an empty scans prefix."""
+    """Create a database with a champion, and an empty scans prefix, for one test."""
     with cloned(stack, "seeded") as url:
         yield replace(seeded, database_url=url, scans_uri=f"s3://braintumor/scans-{uuid.uuid4().hex}/")
 
@@ -202,21 +202,21 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def door(settings: Settings) -> Iterator[FaultyS3]:
-    """A door to S3 that can be made to fail."""
+def s3_proxy(settings: Settings) -> Iterator[FaultyS3]:
+    """Start a proxy of the S3 server that can inject faults."""
     with faulty_s3(settings.require("s3_endpoint")) as server:
         yield server
 
 
 @pytest.fixture
-def through(settings: Settings, door: FaultyS3) -> Settings:
-    """The same world, its S3 seen through the door."""
-    return replace(settings, s3_endpoint=door.url)
+def proxied(settings: Settings, s3_proxy: FaultyS3) -> Settings:
+    """Return the settings of the same test, with the S3 server behind the proxy."""
+    return replace(settings, s3_endpoint=s3_proxy.url)
 
 
 @pytest.fixture(scope="session")
 def migrated(stack: Stack) -> str:
-    """The name of a database with the schema and nothing in it: a template too."""
+    """Return the name of a template database with the schema and no data."""
     engine = database.connect(Settings(database_url=stack.postgres.create_database("migrated")))
     migrations.migrate(engine)
     engine.dispose()
@@ -225,7 +225,7 @@ def migrated(stack: Stack) -> str:
 
 @pytest.fixture
 def empty_settings(stack: Stack, migrated: str, tmp_path: Path) -> Iterator[Settings]:
-    """A migrated database with nothing in it, and empty prefixes."""
+    """Create a database with the schema and no data, and empty prefixes, for one test."""
     base = Settings.from_environment(stack.library_env())
     own = uuid.uuid4().hex
     with cloned(stack, migrated) as url:
@@ -237,8 +237,8 @@ def empty_settings(stack: Stack, migrated: str, tmp_path: Path) -> Iterator[Sett
         )
 
 
-def move_champion(source: Settings, target: Settings, folder: Path) -> None:
-    """Bring the tests' model to another, empty stack, files and record, and make it the champion there."""
+def copy_champion(source: Settings, target: Settings, folder: Path) -> None:
+    """Copy the files and the record of the tests' model to another, empty stack, and promote it there."""
     engine, store = database.connect(target), ObjectStore.connect(target)
     migrations.migrate(engine)
     with closing(psycopg2.connect(source.require("database_url"))) as connection, connection.cursor() as cursor:
@@ -268,7 +268,7 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
 
 @contextmanager
 def cloned(stack: Stack, template: str) -> Iterator[str]:
-    """A copy of a database, dropped at the end; yields its URL."""
+    """Copy a database, yield the URL of the copy, and drop it at the end."""
     name = f"test_{uuid.uuid4().hex}"
 
     def run(statement: str) -> None:
@@ -285,14 +285,14 @@ def cloned(stack: Stack, template: str) -> Iterator[str]:
 
 
 def as_role(stack: Stack, settings: Settings, role: Role) -> Settings:
-    """The same settings, with the login that has this role and nothing else."""
+    """Return the settings with the login that has only this role."""
     name = database.connect(settings).url.database
     return replace(settings, database_url=stack.postgres.url_as(role, str(name)))
 
 
 @contextmanager
 def copied(stack: Stack, prepared: Settings) -> Iterator[Settings]:
-    """A copy of a database that was prepared once for many tests; the connections to it are ended."""
+    """Copy a database that was prepared once for many tests. First, end all connections to it."""
     name = database.connect(prepared).url.database
     url = stack.postgres.url("postgres", owner="postgres")
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
@@ -302,7 +302,7 @@ def copied(stack: Stack, prepared: Settings) -> Iterator[Settings]:
 
 
 def run_braintumor(settings: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the command as a person would, in a process of its own."""
+    """Run the command in a subprocess, as a person does."""
     environment = {**os.environ, **settings.to_environment()}
     command = [sys.executable, "-m", "braintumor", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
@@ -311,7 +311,7 @@ def run_braintumor(settings: Settings, *arguments: str, check: bool = True) -> s
 
 
 class Program:
-    """The program ``braintumor`` for click's runner, with its own exit codes and messages for errors."""
+    """Run the program ``braintumor`` in click's runner, with the exit codes and messages of its errors."""
 
     name = "braintumor"
 
@@ -321,13 +321,13 @@ class Program:
 
 
 def invoke(settings: Settings, *arguments: str, answer: str | None = None) -> Result:
-    """Run the command in this process; ``answer`` is what a person types."""
+    """Run the command in this process. ``answer`` is the text that a person types."""
     program: Any = Program()
     return CliRunner().invoke(program, arguments, input=answer, env=settings.to_environment())
 
 
 def printed(settings: Settings, *arguments: str) -> str:
-    """What the command prints, run in this process, where it ends well."""
+    """Run the command in this process, check that it succeeds, and return its output."""
     done = invoke(settings, *arguments)
     assert done.exit_code == 0, done.output
     return done.stdout
@@ -335,7 +335,7 @@ def printed(settings: Settings, *arguments: str) -> str:
 
 @pytest.fixture
 def put(settings: Settings) -> Put:
-    """Drop an object into the scans prefix."""
+    """Return a function that writes an object below the scans prefix."""
     store = ObjectStore.connect(settings)
     prefix = S3Uri.parse(settings.require("scans_uri"))
 
@@ -349,13 +349,13 @@ _skips: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember what was skipped, but for tests that need data which only a developer has."""
+    """Record skipped tests, except those that need data that only a developer has."""
     if report.skipped and not any(data in str(report.longrepr) for data in ONLY_A_DEVELOPER_HAS):
         _skips.append(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where nothing may be skipped (CI), a skip is a failure."""
+    """Fail the session after a skip if the environment forbids skips, as CI does."""
     if _skips and NO_SKIPS.read():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("skipped, which is not allowed here:", *_skips, sep="\n  ")

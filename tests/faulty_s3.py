@@ -51,7 +51,7 @@ class FaultyS3(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def storm(self, rng: random.Random, *, share: float, faults: Sequence[Fault], within: str) -> None:
-        """From now on, return one of the faults for a share of all other reads under the prefix ``within``."""
+        """Return one of the faults for a share of all other reads under the prefix ``within`` from now on."""
         self._storm = rng, share, faults, urlsplit(within).path
 
     def fault(self, path: str) -> Fault | None:

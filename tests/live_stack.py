@@ -14,7 +14,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 from devstack.postgres import AIRFLOW_DATABASE
 from devstack.stack import Stack
 from devstack.workers import Worker
-from tests.conftest import databases_in_memory, move_champion, state_folder
+from tests.conftest import copy_champion, databases_in_memory, state_folder
 from tests.shared_state import restore
 
 PATIENCE_S = 900
@@ -40,7 +40,7 @@ def live_stack(
         stores.postgres.set_label(AIRFLOW_DATABASE, importlib.metadata.version("apache-airflow"))
         with Stack(folder, extra_env=environment, workers=workers) as stack:
             settings = library(stack)
-            move_champion(seeded, settings, model_folder)
+            copy_champion(seeded, settings, model_folder)
             if labeled is not None:
                 dataset = S3Uri.parse(settings.require("dataset_uri"))
                 upload(ObjectStore.connect(settings), labeled_files(labeled), dataset)

@@ -1,4 +1,4 @@
-"""Register more models: the same graph under other names, each with its own files."""
+"""Register the tests' model again under other names."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ RUN = "manual__run"
 def add_model(
     settings: Settings, name: str, *, days_old: int = 0, own_files: bool = False, own_graph: bool = False
 ) -> ModelVersion:
-    """As if trained in a run of recipe ``name``, so many days ago.
+    """Register a model as if a run of recipe ``name`` had trained it ``days_old`` days ago.
 
-    Its files are those of the tests' model, all 117 MB of them; with ``own_files`` a copy, which a test may delete.
-    With ``own_graph`` the file of the graph has another sha256.
+    It shares the files of the tests' model (117 MB). With ``own_files`` it gets a copy, which a test may delete.
+    With ``own_graph`` it gets a copy, and the file of the graph has another sha256.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     seed = model_versions.find_model(engine, "1")
@@ -44,7 +44,7 @@ def add_model(
 
 def _mark_graph(store: ObjectStore, folder: S3Uri, name: str) -> dict[str, str]:
     """Add a comment to the graph, which changes no prediction, and return the new sha256s of graph and manifest."""
-    files = {GRAPH: store.read(folder / GRAPH) + marked(name)}
+    files = {GRAPH: store.read(folder / GRAPH) + graph_comment(name)}
     manifest = json.loads(store.read(folder / MANIFEST))
     manifest["sha256s"][GRAPH] = sha256(files[GRAPH]).hexdigest()
     files[MANIFEST] = json.dumps(manifest).encode()
@@ -53,15 +53,15 @@ def _mark_graph(store: ObjectStore, folder: S3Uri, name: str) -> dict[str, str]:
     return {file: sha256(data).hexdigest() for file, data in files.items()}
 
 
-def marked(name: str) -> bytes:
-    """A comment for the end of a graph's file."""
+def graph_comment(name: str) -> bytes:
+    """Return a comment for the end of a graph's file."""
     return f"<!-- {name} -->\n".encode()
 
 
 def record_model(
     settings: Settings, name: str, *, run_key: str, folder: S3Uri, sha256s: Mapping[str, str], days_old: int = 0
 ) -> None:
-    """The rows that a training of recipe ``name`` leaves, in all else those of the tests' model."""
+    """Insert the rows of a training of recipe ``name``, with the other values of the tests' model."""
     change(
         settings, _INSERT, name=name, run=run_key, folder=str(folder), sha256s=json.dumps(dict(sha256s)), days=days_old
     )
@@ -102,11 +102,11 @@ _COPY = """
         'evaluation_id', 1000 * model.model_version_id + evaluation_id,
         'model_version_id', model.model_version_id)) as changed
     where evaluation.model_version_id = 1"""
-"""Copies the rows of a table. Both numbers are changed, as far as the table has them."""
+"""The statement that copies the rows of a table. It changes both numbers, if the table has them."""
 
 
 def promote(settings: Settings, *names: str) -> None:
-    """Make each of them champion in turn, by an override."""
+    """Make each model champion in turn, by an override."""
     engine = database.connect(settings)
     for name in names:
         model = model_versions.find_model(engine, name)
@@ -121,7 +121,7 @@ def promote(settings: Settings, *names: str) -> None:
 
 
 def pass_gate(settings: Settings, name: str, *, days_ago: int = 0, run_key: str = RUN) -> int:
-    """A verdict that passed the model against today's champion; returns its number."""
+    """Insert a verdict that passes the model against the current champion, and return its number."""
     ((number,),) = rows(
         settings,
         """
@@ -140,12 +140,12 @@ def pass_gate(settings: Settings, name: str, *, days_ago: int = 0, run_key: str 
 
 
 def champions(settings: Settings) -> Sequence[str]:
-    """All rows of the view: one name, or none."""
+    """Return the model names of all rows of the view ``champion``: one or none."""
     return [name for (name,) in rows(settings, "select model_name from champion")]
 
 
-def of_before(folder: Path) -> None:
-    """As a version without reference embeddings and prediction sets wrote it."""
+def remove_reference(folder: Path) -> None:
+    """Remove the reference embeddings and prediction sets from a model folder. Older versions did not write them."""
     (folder / REFERENCE).unlink()
     manifest = json.loads((folder / MANIFEST).read_text())
     del manifest["out_of_distribution_above"], manifest["sha256s"][REFERENCE], manifest["prediction_sets"]

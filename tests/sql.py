@@ -26,7 +26,7 @@ change = rows
 """Alias of ``rows`` for statements that change rows."""
 
 
-def let_answer(settings: Settings, model_version_id: int) -> None:
+def assign_predictions(settings: Settings, model_version_id: int) -> None:
     """Assign all predictions and their runs to another model."""
     change(
         settings,
@@ -39,7 +39,7 @@ def let_answer(settings: Settings, model_version_id: int) -> None:
     )
 
 
-def say(settings: Settings, table: str, scan_id: int, label: TumorClass, confidence: float) -> None:
+def set_prediction(settings: Settings, table: str, scan_id: int, label: TumorClass, confidence: float) -> None:
     """Set the predicted class and the probabilities of a scan's predictions in ``table``."""
     others = (1 - confidence) / 3
     values = {f"p_{c.value}": confidence if c is label else others for c in CLASSES}

@@ -1,4 +1,4 @@
-"""The checks of ``braintumor doctor`` on the real stack, intact and with one fault at a time."""
+"""Test the checks of ``braintumor doctor`` on the real stack, without a fault and with one fault at a time."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_read_only_credentials_are_wrong(settings: Settings, put: Put) -> None:
 
 
 class Unchanging(ObjectStore):
-    """A server whose objects keep their etag on a write, and remain after a deletion."""
+    """Keep the etag of an object on a write, and keep the object after a deletion."""
 
     def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
         return super().read(uri, max_bytes=max_bytes)
@@ -232,7 +232,7 @@ class Unchanging(ObjectStore):
 
 
 class Garbled(ObjectStore):
-    """A server that returns other bytes than were written."""
+    """Return other bytes than were written."""
 
     def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
         return super().read(uri, etag=etag, max_bytes=max_bytes).upper()

@@ -1,4 +1,4 @@
-"""The log of a scoring run, with run, chunk and scan in each line."""
+"""Test the log of a scoring run, which has run, chunk and scan in each line."""
 
 from __future__ import annotations
 

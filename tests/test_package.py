@@ -1,4 +1,4 @@
-"""The installed package contains its SQL, recipes, rules and pages."""
+"""Test that the installed package contains its SQL, recipes, rules and pages."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _propagated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def task(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """What a step logs in a task, where a line comes every 50 ms instead of every 30 s."""
+    """Return the log of a step in a task, with a line every 50 ms instead of every 30 s."""
     monkeypatch.setattr(module, "LINE_INTERVAL_S", SECONDS)
     caplog.set_level(logging.INFO, "braintumor.progress")
     return caplog

@@ -14,7 +14,7 @@ from braintumor.errors import DatabaseUnreachableError, ObjectStoreUnreachableEr
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.stack import Stack
 from tests.sql import rows
-from tests.tls import Identity, make_identity, tls_door
+from tests.tls import Identity, make_identity, tls_proxy
 
 HOST = "127.0.0.1"
 
@@ -34,7 +34,7 @@ def base(stack: Stack) -> Settings:
     return Settings.from_environment(stack.library_env())
 
 
-def through(settings: Settings, port: int, query: str) -> Settings:
+def on_port(settings: Settings, port: int, query: str) -> Settings:
     url = urlsplit(settings.require("database_url"))
     return replace(
         settings, database_url=url._replace(netloc=f"{url.username}:{url.password}@{HOST}:{port}", query=query).geturl()
@@ -44,33 +44,33 @@ def through(settings: Settings, port: int, query: str) -> Settings:
 class TestPostgres:
     @pytest.fixture
     def port(self, stack: Stack, ours: Identity) -> Iterator[int]:
-        with tls_door(ours, stack.postgres.port, is_postgres=True) as port:
+        with tls_proxy(ours, stack.postgres.port, is_postgres=True) as port:
             yield port
 
     def test_server_signed_by_the_ca_is_accepted(self, base: Settings, port: int, ours: Identity) -> None:
-        settings = through(base, port, f"sslmode=verify-full&sslrootcert={ours.certificate}")
+        settings = on_port(base, port, f"sslmode=verify-full&sslrootcert={ours.certificate}")
         assert rows(settings, "select 1") == [(1,)]
 
     def test_server_signed_by_another_ca_is_refused(self, base: Settings, port: int, foreign: Identity) -> None:
         with pytest.raises(DatabaseUnreachableError, match="certificate verify failed"):
-            rows(through(base, port, f"sslmode=verify-full&sslrootcert={foreign.certificate}"), "select 1")
+            rows(on_port(base, port, f"sslmode=verify-full&sslrootcert={foreign.certificate}"), "select 1")
 
     def test_certificate_of_another_host_is_refused(self, base: Settings, stack: Stack, foreign: Identity) -> None:
-        with tls_door(foreign, stack.postgres.port, is_postgres=True) as port:
+        with tls_proxy(foreign, stack.postgres.port, is_postgres=True) as port:
             query = f"sslrootcert={foreign.certificate}"
-            assert rows(through(base, port, f"sslmode=verify-ca&{query}"), "select 1") == [(1,)]
+            assert rows(on_port(base, port, f"sslmode=verify-ca&{query}"), "select 1") == [(1,)]
             with pytest.raises(DatabaseUnreachableError, match="does not match the host"):
-                rows(through(base, port, f"sslmode=verify-full&{query}"), "select 1")
+                rows(on_port(base, port, f"sslmode=verify-full&{query}"), "select 1")
 
     def test_server_without_tls_is_refused(self, base: Settings, stack: Stack) -> None:
         with pytest.raises(DatabaseUnreachableError, match="server does not support SSL"):
-            rows(through(base, stack.postgres.port, "sslmode=require"), "select 1")
+            rows(on_port(base, stack.postgres.port, "sslmode=require"), "select 1")
 
 
 class TestS3:
     @pytest.fixture
     def secured(self, base: Settings, ours: Identity) -> Iterator[Settings]:
-        with tls_door(ours, int(urlsplit(base.require("s3_endpoint")).port or 0)) as port:
+        with tls_proxy(ours, int(urlsplit(base.require("s3_endpoint")).port or 0)) as port:
             yield replace(base, s3_endpoint=f"https://{HOST}:{port}")
 
     def test_server_signed_by_the_ca_is_accepted(

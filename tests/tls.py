@@ -1,4 +1,4 @@
-"""A door that speaks TLS to who knocks and passes on in clear: to Postgres after its own greeting, or to S3."""
+"""Run a TLS proxy in front of Postgres or the S3 server, which speak without TLS."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-"""What a Postgres client sends first where it wants TLS."""
+"""The first bytes that a Postgres client sends to request TLS."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A self-signed certificate, which is its own CA."""
+    """Hold the files of a self-signed certificate, which is its own CA."""
 
     certificate: Path
     key: Path
 
 
 def make_identity(folder: Path, host: str) -> Identity:
-    """For one host: an address or a name."""
+    """Create a certificate for one host, given as an address or a name."""
     folder.mkdir()
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
@@ -59,8 +59,8 @@ def make_identity(folder: Path, host: str) -> Identity:
 
 
 @contextmanager
-def tls_door(identity: Identity, port: int, *, is_postgres: bool = False) -> Iterator[int]:
-    """Listens on a port of loopback, which it gives; passes on to ``port``."""
+def tls_proxy(identity: Identity, port: int, *, is_postgres: bool = False) -> Iterator[int]:
+    """Listen on a port of loopback, yield its number, and forward decrypted data to ``port``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(identity.certificate, identity.key)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -68,8 +68,8 @@ def tls_door(identity: Identity, port: int, *, is_postgres: bool = False) -> Ite
         def serve() -> None:
             with suppress(OSError):
                 while True:
-                    knocking, _ = listener.accept()
-                    threading.Thread(target=_pass_on, args=(knocking, context, port, is_postgres), daemon=True).start()
+                    client, _ = listener.accept()
+                    threading.Thread(target=_forward, args=(client, context, port, is_postgres), daemon=True).start()
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -80,14 +80,14 @@ def tls_door(identity: Identity, port: int, *, is_postgres: bool = False) -> Ite
             thread.join()
 
 
-def _pass_on(knocking: socket.socket, context: ssl.SSLContext, port: int, is_postgres: bool) -> None:
-    with suppress(OSError), knocking:  # a client that does not trust us hangs up
+def _forward(client: socket.socket, context: ssl.SSLContext, port: int, is_postgres: bool) -> None:
+    with suppress(OSError), client:  # a client that does not trust the certificate closes the connection
         if is_postgres:
-            if knocking.recv(len(SSL_REQUEST), socket.MSG_WAITALL) != SSL_REQUEST:
+            if client.recv(len(SSL_REQUEST), socket.MSG_WAITALL) != SSL_REQUEST:
                 return
-            knocking.sendall(b"S")
+            client.sendall(b"S")
         with (
-            context.wrap_socket(knocking, server_side=True) as inside,
+            context.wrap_socket(client, server_side=True) as inside,
             socket.create_connection(("127.0.0.1", port)) as server,
         ):
             back = threading.Thread(target=_pump, args=(server, inside), daemon=True)

@@ -1,4 +1,4 @@
-"""The command ``braintumor``."""
+"""Test the command ``braintumor``."""
 
 from __future__ import annotations
 

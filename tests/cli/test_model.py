@@ -1,4 +1,4 @@
-"""The command ``braintumor model``."""
+"""Test the command ``braintumor model``."""
 
 from __future__ import annotations
 

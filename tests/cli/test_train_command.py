@@ -1,4 +1,4 @@
-"""The command ``braintumor train``."""
+"""Test the command ``braintumor train``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings page lists every setting once, and shown values contain no secrets."""
+"""Test that the settings page lists every setting once, and that shown values contain no secrets."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
-from tests.conftest import move_champion
+from tests.conftest import copy_champion
 from tests.dags.conftest import DagRunner
 from tests.sql import change, rows
 
@@ -67,7 +67,7 @@ def test_retrain_promotes_passed_model_and_nightly_run_uses_it(
 def test_failed_preview_promotes_nothing(
     dag_runner: DagRunner, lenient: Settings, seeded: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    move_champion(seeded, lenient, tiny_model_folder)
+    copy_champion(seeded, lenient, tiny_model_folder)
     (scan,) = write_unlabeled(tmp_path, count=1, seed=1)
     ObjectStore.connect(lenient).write(S3Uri.parse(lenient.require("scans_uri")) / scan.name, scan.read_bytes())
     run_scoring_job(lenient, run_key="night")

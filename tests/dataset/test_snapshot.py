@@ -181,11 +181,11 @@ def test_rejected_image_error_differs_from_overwritten(
 
 @pytest.mark.usefixtures("twelve_each")
 def test_object_refused_or_deleted_during_read_is_excluded(empty_settings: Settings) -> None:
-    with faulty_s3(empty_settings.require("s3_endpoint")) as door:
-        store = ObjectStore.connect(replace(empty_settings, s3_endpoint=door.url))
+    with faulty_s3(empty_settings.require("s3_endpoint")) as s3_proxy:
+        store = ObjectStore.connect(replace(empty_settings, s3_endpoint=s3_proxy.url))
         source = S3Uri.parse(empty_settings.require("dataset_uri"))
         first, second = (entry.key for entry in list(store.list(source))[:2])
-        door.faults = {first: (403, "AccessDenied"), second: (404, "NoSuchKey")}
+        s3_proxy.faults = {first: (403, "AccessDenied"), second: (404, "NoSuchKey")}
         images, excluded = read_images(store, source, list(store.list(source)))
     assert len(images) == 46
     assert {(item.image_uri.rpartition("/")[2], item.reason) for item in excluded} == {

@@ -24,7 +24,7 @@ from tests.sql import rows
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 20 labeled phantoms a class. They are not of the seeded snapshot, because an erasure deletes one."""
+    """Return a folder of 20 labeled phantoms per class. None is in the seeded snapshot, because a test erases one."""
     folder = tmp_path_factory.mktemp("labeled")
     write_dataset(folder, per_class=20, seed=5)
     return folder

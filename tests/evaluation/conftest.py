@@ -39,7 +39,7 @@ Confusion = list[list[int]]
 
 @pytest.fixture(scope="session")
 def evaluated_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
-    """A database with an evaluation of the champion on both splits."""
+    """Create a database with an evaluation of the champion on both splits."""
     with copied(stack, seeded) as settings:
         evaluate_model(settings, "1", access_key="once")
         yield settings
@@ -47,7 +47,7 @@ def evaluated_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
 
 @pytest.fixture
 def evaluated(stack: Stack, evaluated_once: Settings) -> Iterator[Settings]:
-    """A copy of ``evaluated_once`` that a test may change."""
+    """Copy ``evaluated_once``, so that a test may change it."""
     with copied(stack, evaluated_once) as settings:
         yield settings
 
@@ -115,7 +115,7 @@ def samples() -> list[Sample]:
 def report(
     good: Evaluation, history: dict[str, list[float]], predictions: tuple[np.ndarray, np.ndarray], samples: list[Sample]
 ) -> ModelReport:
-    """A candidate with all possible report contents."""
+    """Return the report of a candidate with all possible contents."""
     labels, chances = predictions
     return ModelReport(
         name="resnet50-2026w47",
@@ -169,7 +169,7 @@ def report(
 
 @pytest.fixture(scope="session")
 def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """A graph built by hand that predicts glioma from brightness, in a real model folder.
+    """Write a model folder whose graph predicts glioma from brightness.
 
     Each cell of 32 x 32 pixels has a logit of a tenth of its brightness for glioma, 1.8 for normal, 0 for the others.
     The temperature is 2.
@@ -218,7 +218,7 @@ def lenient(settings: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="package")
 def two_once(stack: Stack, evaluated_once: Settings) -> Iterator[Settings]:
-    """A run with two evaluated models, `first` better on validation than `second`, and a champion not yet evaluated."""
+    """Create a run with two evaluated models and a champion without evaluation. `first` has the better validation."""
     with copied(stack, evaluated_once) as settings:
         first, second = (add_model(settings, name, own_graph=True) for name in ("first", "second"))
         copy_evaluations(settings, first.model_name)
@@ -234,14 +234,14 @@ def two_once(stack: Stack, evaluated_once: Settings) -> Iterator[Settings]:
 
 @pytest.fixture
 def two(stack: Stack, two_once: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """A copy of ``two_once`` that a test may change."""
+    """Copy ``two_once``, so that a test may change it."""
     with copied(stack, two_once) as settings:
         yield with_lenient_rules(settings, tmp_path)
 
 
 @pytest.fixture(scope="package")
 def judged_once(stack: Stack, two_once: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgedRun]:
-    """A database with the verdict on the run of ``two_once``, and this verdict."""
+    """Judge the run of ``two_once``, and return the database and the verdict."""
     with copied(stack, two_once) as prepared:
         settings = with_lenient_rules(prepared, tmp_path_factory.mktemp("rules"))
         yield settings, judged(settings, RUN)
@@ -249,7 +249,7 @@ def judged_once(stack: Stack, two_once: Settings, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def judged_two(stack: Stack, judged_once: JudgedRun) -> Iterator[JudgedRun]:
-    """As ``judged_once``, with a copy of the database that a test may change."""
+    """Copy the database of ``judged_once``, so that a test may change it."""
     prepared, verdict = judged_once
     with copied(stack, prepared) as settings:
         yield settings, verdict

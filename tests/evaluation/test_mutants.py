@@ -38,7 +38,7 @@ from tests.evaluation.mutants import (
     worse,
     wrong_input_size,
 )
-from tests.models import marked
+from tests.models import graph_comment
 from tests.sql import rows
 
 pytestmark = pytest.mark.soak
@@ -61,7 +61,7 @@ ANY_FIGURES = {
 def judged(
     stack: Stack, seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The name of a database with an evaluated copy of the tests' model named `mutant`, still unbroken."""
+    """Return the name of a database with an evaluated, unchanged copy of the tests' model named `mutant`."""
     with cloned(stack, "seeded") as url:
         cache = str(tmp_path_factory.mktemp("cache"))
         settings = replace(seeded, database_url=url, cache_folder=cache)
@@ -87,10 +87,10 @@ def gated(stack: Stack, seeded: Settings, judged: str, folder: Path, tmp_path: P
 
 @pytest.fixture
 def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model that a test may change. Its graph's file differs from the champion's in a comment."""
+    """Copy the tiny model, so that a test may change it. Only a comment distinguishes its graph from the champion's."""
     copy = Path(shutil.copytree(tiny_model_folder, tmp_path / "mutant"))
     with (copy / GRAPH).open("ab") as stream:
-        stream.write(marked("mutant"))
+        stream.write(graph_comment("mutant"))
     rewrite(copy)
     return copy
 

@@ -25,7 +25,7 @@ from tests.conftest import Put
 from tests.faulty_s3 import FaultyS3
 from tests.models import add_model
 from tests.runs import remove
-from tests.sql import READERS, change, let_answer, rows, say
+from tests.sql import READERS, assign_predictions, change, rows, set_prediction
 
 GLIOMA, MENINGIOMA, NORMAL, PITUITARY = CLASSES
 SECTIONS = ("tumor-to-normal", "normal-to-tumor", "tumor-to-another-tumor")
@@ -43,7 +43,7 @@ def scored(settings: Settings, put: Put, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def candidate(settings: Settings) -> ModelVersion:
-    """A candidate that predicts like the champion, because it has the same files."""
+    """Register a candidate that predicts like the champion, because it has the same files."""
     return add_model(settings, "candidate")
 
 
@@ -73,8 +73,8 @@ def flipped(scored: Settings, candidate: ModelVersion) -> PreviewResult:
         (5, MENINGIOMA, 0.97, PITUITARY, 0.99),
         (6, NORMAL, 0.80, NORMAL, 0.70),
     ):
-        say(scored, "prediction", scan_id, before, sure_before)
-        say(scored, "shadow_prediction", scan_id, after, sure_after)
+        set_prediction(scored, "prediction", scan_id, before, sure_before)
+        set_prediction(scored, "shadow_prediction", scan_id, after, sure_after)
     return preview(scored, candidate)
 
 
@@ -158,17 +158,17 @@ def test_flip_of_a_vanished_object_has_no_images(scored: Settings, candidate: Mo
 
 
 def test_undelivered_object_is_counted_s3_failure_is_retried(
-    scored: Settings, candidate: ModelVersion, door: FaultyS3
+    scored: Settings, candidate: ModelVersion, s3_proxy: FaultyS3
 ) -> None:
-    through = replace(scored, s3_endpoint=door.url)
-    door.faults = {NAMES[2]: (500, "InternalError")}
-    result = preview(through, candidate, scans=4).preview
+    proxied = replace(scored, s3_endpoint=s3_proxy.url)
+    s3_proxy.faults = {NAMES[2]: (500, "InternalError")}
+    result = preview(proxied, candidate, scans=4).preview
     assert (result.count_compared, dict(result.failures)) == (3, {ReadFailure.UNDELIVERED: 1})
-    door.faults = {"surname": (503, "SlowDown")}
+    s3_proxy.faults = {"surname": (503, "SlowDown")}
     with pytest.raises(ObjectStoreUnreachableError, match="The committed scans are kept"):
-        preview(through, candidate)
-    door.faults = {}
-    assert preview(through, candidate).preview.count_compared == 6
+        preview(proxied, candidate)
+    s3_proxy.faults = {}
+    assert preview(proxied, candidate).preview.count_compared == 6
 
 
 def test_tampered_candidate_writes_no_prediction(scored: Settings, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_summary_says_why_nothing_was_compared(
 @pytest.fixture
 def scans_of_another_model(scored: Settings, candidate: ModelVersion) -> None:
     """Assign the champion's predictions to an earlier model."""
-    let_answer(scored, candidate.model_version_id)
+    assign_predictions(scored, candidate.model_version_id)
 
 
 def test_without_scored_scans_nothing_is_compared(settings: Settings, candidate: ModelVersion) -> None:
@@ -227,8 +227,8 @@ def test_approver_text_links_to_the_page_and_is_short(scored: Settings, candidat
         candidate=candidate.model_version_id,
     )
     preview(scored, candidate)
-    say(scored, "shadow_prediction", 4, NORMAL, 0.97)
-    say(scored, "prediction", 4, GLIOMA, 0.97)
+    set_prediction(scored, "shadow_prediction", 4, NORMAL, 0.97)
+    set_prediction(scored, "prediction", 4, GLIOMA, 0.97)
     result = preview_candidate(scored, verdict, reports_url="https://airflow/braintumor/reports")
     assert (result["count_compared"], result["count_flip"]) == (6, 1)
     assert "would change: [1 tumor to normal](" in result["markdown"] and "](" not in result["summary"]

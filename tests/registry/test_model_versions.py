@@ -116,12 +116,12 @@ def test_failed_upload_registers_nothing_and_retry_one_model(
         models = S3Uri.parse_prefix(settings.require("models_uri"))
         return model_versions.register(engine, store, folder=folder, training=training, models_uri=models)
 
-    with faulty_s3(settings.require("s3_endpoint")) as door:
-        door.unwritable = {"model.bin"}
+    with faulty_s3(settings.require("s3_endpoint")) as s3_proxy:
+        s3_proxy.unwritable = {"model.bin"}
         with pytest.raises(ObjectStoreUnreachableError):
-            register(door.url)
+            register(s3_proxy.url)
         assert len(model_versions.list_models(engine)) == 1
         assert rows(settings, "select count(*) from training_run where run_key = 'broken'") == [(0,)]
-        door.unwritable = set()
-        assert register(door.url) == register(door.url)
+        s3_proxy.unwritable = set()
+        assert register(s3_proxy.url) == register(s3_proxy.url)
     assert [model.model_name for model in model_versions.trained_in(engine, "broken")] == [manifest.name]

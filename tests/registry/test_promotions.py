@@ -140,7 +140,7 @@ def test_rollback_fails_if_files_in_s3_are_missing_or_damaged(
 
 
 class _Meddling(ObjectStore):
-    """An object store whose first read promotes another model."""
+    """Promote another model at the first read of an object."""
 
     meddle: Callable[[], None] | None = None
 

@@ -13,7 +13,7 @@ from braintumor.scoring.job import run_scoring_job
 from tests.conftest import Put
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
-from tests.sql import change, let_answer, rows
+from tests.sql import assign_predictions, change, rows
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_prune_keeps_model_with_predictions(settings: Settings, engine: Engine, 
     put("a.png", png(seed=1))
     run_scoring_job(settings, run_key="night")
     old = model_versions.find_model(engine, "old").model_version_id
-    let_answer(settings, old)
+    assign_predictions(settings, old)
     assert prune(engine, store) == []
 
 

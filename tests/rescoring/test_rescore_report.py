@@ -12,7 +12,7 @@ from braintumor.labels import CLASSES
 from tests.conftest import printed, run_braintumor
 from tests.rescoring.conftest import current_predictions, opened, page, run
 from tests.runs import remove
-from tests.sql import READERS, change, rows, say
+from tests.sql import READERS, change, rows, set_prediction
 
 GLIOMA, MENINGIOMA, NORMAL, PITUITARY = CLASSES
 
@@ -24,7 +24,7 @@ def test_page_shows_worst_changes_first_without_keys(scored: Settings) -> None:
         (1, GLIOMA, 0.90), (2, GLIOMA, 0.60), (3, NORMAL, 0.95), (4, PITUITARY, 0.98), (5, MENINGIOMA, 0.97),
         (6, NORMAL, 0.80),
     ):  # fmt: skip
-        say(scored, "prediction", scan_id, before, sure)
+        set_prediction(scored, "prediction", scan_id, before, sure)
     job, number = opened(scored, "manual__2026-11-24T15:54:21+00:00")
     job.score(number, 0)
     for scan_id, after, sure in (

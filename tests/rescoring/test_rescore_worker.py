@@ -35,13 +35,13 @@ from tests.sql import change, rows
 
 
 def test_unavailable_scans_are_counted_and_stop_no_other(
-    scored: Settings, put: Put, door: FaultyS3, first: str
+    scored: Settings, put: Put, s3_proxy: FaultyS3, first: str
 ) -> None:
     remove(scored, "surname-0.png")
     put("surname-1.png", png(seed=99))
-    door.faults = {"surname-2.png": (403, "AccessDenied")}
+    s3_proxy.faults = {"surname-2.png": (403, "AccessDenied")}
     change(scored, "update scan set count_frame = 2 where scan_id = 4")
-    done = run(replace(scored, s3_endpoint=door.url))
+    done = run(replace(scored, s3_endpoint=s3_proxy.url))
     assert outcomes(scored) == {"gone": 2, "refused": 1, "unreadable": 1, "rescored": 2}
     assert (done["count_gone"], done["count_refused"], done["count_unreadable"]) == (2, 1, 1)
     assert current_predictions(scored) == sorted([(first, 2), ("b", 4)]), (
@@ -51,9 +51,9 @@ def test_unavailable_scans_are_counted_and_stop_no_other(
     assert rows(scored, left) == [(4,)]
 
 
-def test_undelivered_scan_stays_pending_others_commit(scored: Settings, door: FaultyS3) -> None:
-    door.faults = {"surname-3.png": (500, "InternalError")}
-    job, number = opened(replace(scored, s3_endpoint=door.url))
+def test_undelivered_scan_stays_pending_others_commit(scored: Settings, s3_proxy: FaultyS3) -> None:
+    s3_proxy.faults = {"surname-3.png": (500, "InternalError")}
+    job, number = opened(replace(scored, s3_endpoint=s3_proxy.url))
     with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0 of rescore"):
         job.score(number, 0)
     assert outcomes(scored) == {"rescored": 5, "unaccounted": 1}
@@ -61,7 +61,7 @@ def test_undelivered_scan_stays_pending_others_commit(scored: Settings, door: Fa
         job.reconcile(number)
     assert rows(scored, "select state::text from scoring_run where kind = 'rescore'") == [("unbalanced",)]
     assert rows(scored, "select sum(count_taken) from rescore") == [(0,)], "a failure of S3 is no attempt"
-    door.faults = {}
+    s3_proxy.faults = {}
     assert job.score(number, 0) == {"rescored": 1}
     assert job.reconcile(number).is_balanced
 
@@ -93,10 +93,10 @@ def test_timeout_keeps_steps_and_counts_interrupt_does_not(
     assert job.reconcile(number).is_balanced
 
 
-def test_all_objects_refused_makes_the_rescore_red(scored: Settings, door: FaultyS3) -> None:
-    door.faults = {"surname": (403, "AccessDenied")}
+def test_all_objects_refused_makes_the_rescore_red(scored: Settings, s3_proxy: FaultyS3) -> None:
+    s3_proxy.faults = {"surname": (403, "AccessDenied")}
     with pytest.raises(ScoringRunError, match=r"refused every object.*\(6\).*s3:GetObject"):
-        run(replace(scored, s3_endpoint=door.url))
+        run(replace(scored, s3_endpoint=s3_proxy.url))
 
 
 def test_cleared_task_and_late_worker_write_nothing_twice(scored: Settings, first: str) -> None:

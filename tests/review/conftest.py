@@ -36,15 +36,15 @@ def template(stack: Stack, seeded: Settings) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def night(stack: Stack, template: Settings) -> Iterator[Settings]:
+def scored(stack: Stack, template: Settings) -> Iterator[Settings]:
     """Copy the scored run for one test."""
     with copied(stack, template) as settings:
         yield settings
 
 
 @pytest.fixture
-def engine(night: Settings) -> Iterator[Engine]:
-    engine = database.connect(night)
+def engine(scored: Settings) -> Iterator[Engine]:
+    engine = database.connect(scored)
     yield engine
     engine.dispose()
 

@@ -17,22 +17,22 @@ def pages(engine: Engine) -> tuple[str, str]:
     return worklist_page(engine, Filters(), ANN, number=0), frame_page(engine, (1, 0), ANN, filters=Filters())
 
 
-def test_pages_name_the_predicted_class_and_others_of_the_set(night: Settings, engine: Engine) -> None:
+def test_pages_name_the_predicted_class_and_others_of_the_set(scored: Settings, engine: Engine) -> None:
     change(
-        night, "update prediction set predicted_class = 'meningioma', prediction_set = '{glioma,meningioma,pituitary}'"
+        scored, "update prediction set predicted_class = 'meningioma', prediction_set = '{glioma,meningioma,pituitary}'"
     )
     for page in pages(engine):
         assert "meningioma or glioma or pituitary" in page
 
 
-def test_pages_name_the_predicted_class_without_a_set(night: Settings, engine: Engine) -> None:
+def test_pages_name_the_predicted_class_without_a_set(scored: Settings, engine: Engine) -> None:
     for stored in ("'{}'", "null"):
-        change(night, f"update prediction set predicted_class = 'glioma', prediction_set = {stored}")
+        change(scored, f"update prediction set predicted_class = 'glioma', prediction_set = {stored}")
         worklist, frame = pages(engine)
         assert "<b>glioma</b>" in worklist and "<em>glioma</em>" in frame
 
 
-def test_audit_sample_hides_the_prediction_set(night: Settings, engine: Engine) -> None:
-    change(night, "update prediction set prediction_set = '{glioma,meningioma}'")
+def test_audit_sample_hides_the_prediction_set(scored: Settings, engine: Engine) -> None:
+    change(scored, "update prediction set prediction_set = '{glioma,meningioma}'")
     hidden = list_worklist(engine, AUDIT, person="ann")
     assert hidden and all(each.prediction_set == () for each in hidden)

@@ -25,10 +25,10 @@ def _reviewed_long_ago(settings: Settings, *, scan_id: int) -> None:
     )
 
 
-def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine: Engine) -> None:
-    _reviewed_long_ago(night, scan_id=1)
+def test_session_mixes_purposes_and_resumes_after_reload(scored: Settings, engine: Engine) -> None:
+    _reviewed_long_ago(scored, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
-    mix = rows(night, "select purpose::text, count(*) from review_session_item group by 1 order by 1")
+    mix = rows(scored, "select purpose::text, count(*) from review_session_item group by 1 order by 1")
     assert mix == [("audit", 1), ("repeat", 1), ("risk", 4)]
     shown = []
     for _ in range(6):
@@ -47,12 +47,12 @@ def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine
         assert (progress.count_reviewed, progress.count_item, progress.minutes) == (6, 6, 2)
         with pytest.raises(ReviewError, match="no session"):
             find_session(connection, session, person="bob")
-    purposes = rows(night, "select purpose::text, is_blind, count(*) from review group by 1, 2 order by 1")
+    purposes = rows(scored, "select purpose::text, is_blind, count(*) from review group by 1, 2 order by 1")
     assert purposes == [("audit", True, 1), ("repeat", True, 1), ("risk", False, 5)]
 
 
-def test_retracted_repeat_is_not_blind_and_not_offered_again(night: Settings, engine: Engine) -> None:
-    _reviewed_long_ago(night, scan_id=1)
+def test_retracted_repeat_is_not_blind_and_not_offered_again(scored: Settings, engine: Engine) -> None:
+    _reviewed_long_ago(scored, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     assert read(engine, 1).is_blind and not read(engine, 1, "bob").is_blind
     save_review(engine, given(1, session_id=session), person="ann")
@@ -70,28 +70,28 @@ def test_retracted_repeat_is_not_blind_and_not_offered_again(night: Settings, en
     assert offered and (1, 0) not in offered and len(offered) == progress.count_item - 1
 
 
-def test_repeat_stays_blind_after_another_session_starts(night: Settings, engine: Engine) -> None:
-    _reviewed_long_ago(night, scan_id=1)
+def test_repeat_stays_blind_after_another_session_starts(scored: Settings, engine: Engine) -> None:
+    _reviewed_long_ago(scored, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     start_session(engine, person="ann", minutes=1)
     assert read(engine, 1).is_blind
-    change(night, "update review_session set started_at = now() - interval '25 hours'")
+    change(scored, "update review_session set started_at = now() - interval '25 hours'")
     assert not read(engine, 1).is_blind, "the session is older than a day"
-    change(night, "update review_session set started_at = now()")
+    change(scored, "update review_session set started_at = now()")
     assert save_review(engine, given(1, session_id=session), person="ann").is_blind
 
 
-def test_open_repeat_is_in_no_second_session(night: Settings, engine: Engine) -> None:
-    _reviewed_long_ago(night, scan_id=1)
+def test_open_repeat_is_in_no_second_session(scored: Settings, engine: Engine) -> None:
+    _reviewed_long_ago(scored, scan_id=1)
     for minutes in (2, 2):
         start_session(engine, person="ann", minutes=minutes)
     repeats = "select review_session_id from review_session_item where purpose = 'repeat'"
-    assert rows(night, repeats) == [(1,)]
+    assert rows(scored, repeats) == [(1,)]
 
 
-def test_time_budget_bounds_a_session(night: Settings, engine: Engine) -> None:
+def test_time_budget_bounds_a_session(scored: Settings, engine: Engine) -> None:
     start_session(engine, person="ann", minutes=1)
-    assert rows(night, "select count(*) from review_session_item") == [(3,)]
+    assert rows(scored, "select count(*) from review_session_item") == [(3,)]
     for minutes in (0, -1, 481):
         with pytest.raises(ReviewError, match="1 to 480 minutes"):
             start_session(engine, person="ann", minutes=minutes)

@@ -20,7 +20,7 @@ from braintumor.serving.backend import LoadedModel
 from tests.conftest import Put, printed
 from tests.images import png
 from tests.models import add_model
-from tests.sql import change, let_answer, rows
+from tests.sql import assign_predictions, change, rows
 
 ANSWERS = """
     select predicted_class, confidence, margin, probability_glioma, review_reasons, activation_map::text, engine,
@@ -112,7 +112,7 @@ def test_prediction_of_another_model_is_not_copied(settings: Settings, put: Put)
     put("b.png", png())
     run, _ = job.begin(run_key="second")
     other = add_model(settings, "other").model_version_id
-    let_answer(settings, other)
+    assign_predictions(settings, other)
     assert [job.score(run.scoring_run_id, chunk) for chunk in job.plan(run.scoring_run_id)] == [{"scored": 1}]
 
 

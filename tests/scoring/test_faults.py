@@ -50,75 +50,75 @@ class TestUnplannedRun:
 
 class TestRefusedObject:
     def test_is_retried_by_each_run_and_stops_no_other(
-        self, settings: Settings, through: Settings, door: FaultyS3, put: Put
+        self, settings: Settings, proxied: Settings, s3_proxy: FaultyS3, put: Put
     ) -> None:
         for number in range(3):
             put(f"{number}.png", png(seed=number))
-        door.faults["1.png"] = (403, "AccessDenied")
-        balance = run_scoring_job(through, run_key="first")
+        s3_proxy.faults["1.png"] = (403, "AccessDenied")
+        balance = run_scoring_job(proxied, run_key="first")
         assert (balance.count_scored, balance.count_rejected) == (2, 1)
         put("new.png", png(seed=9))
-        balance = run_scoring_job(through, run_key="second")
+        balance = run_scoring_job(proxied, run_key="second")
         assert (balance.count_known, balance.count_scored, balance.count_rejected) == (2, 1, 1)
-        door.faults.clear()
-        balance = run_scoring_job(through, run_key="third")
+        s3_proxy.faults.clear()
+        balance = run_scoring_job(proxied, run_key="third")
         assert (balance.count_known, balance.count_scored) == (3, 1)
         assert rows(settings, "select reason, count(*) from rejection group by 1") == [("access_denied", 2)]
         assert states(settings) == ["scored"] * 4
 
     def test_is_no_crash_even_if_it_was_processed_alone(
-        self, settings: Settings, through: Settings, door: FaultyS3, put: Put
+        self, settings: Settings, proxied: Settings, s3_proxy: FaultyS3, put: Put
     ) -> None:
         for number in range(2):
             put(f"{number}.png", png(seed=number))
-        door.faults["1.png"] = (403, "AccessDenied")
-        run_scoring_job(through, run_key="first")
+        s3_proxy.faults["1.png"] = (403, "AccessDenied")
+        run_scoring_job(proxied, run_key="first")
         rows(settings, "update scan set isolated_attempts = 3 where state = 'rejected'")  # as after crashes of others
-        door.faults.clear()
-        run_scoring_job(through, run_key="second")
+        s3_proxy.faults.clear()
+        run_scoring_job(proxied, run_key="second")
         assert states(settings) == ["scored"] * 2
 
-    def test_at_every_object_makes_the_run_red(self, through: Settings, door: FaultyS3, put: Put) -> None:
+    def test_at_every_object_makes_the_run_red(self, proxied: Settings, s3_proxy: FaultyS3, put: Put) -> None:
         put("a.png", png())
-        door.faults["a.png"] = (403, "AccessDenied")
+        s3_proxy.faults["a.png"] = (403, "AccessDenied")
         with pytest.raises(ScoringRunError, match=r"refused every object.*\(1\).*s3:GetObject"):
-            run_scoring_job(through, run_key="night")
+            run_scoring_job(proxied, run_key="night")
 
-    def test_for_expired_credentials_rejects_no_scan(self, through: Settings, door: FaultyS3, put: Put) -> None:
+    def test_for_expired_credentials_rejects_no_scan(self, proxied: Settings, s3_proxy: FaultyS3, put: Put) -> None:
         put("a.png", png())
-        door.faults["a.png"] = (403, "ExpiredToken")
+        s3_proxy.faults["a.png"] = (403, "ExpiredToken")
         with pytest.raises(ObjectStoreError, match="credentials"):
-            run_scoring_job(through, run_key="night")
-        assert states(through) == ["pending"]
+            run_scoring_job(proxied, run_key="night")
+        assert states(proxied) == ["pending"]
 
 
 @pytest.mark.parametrize("fault", [(500, "InternalError"), CUT], ids=["error", "cut"])
 def test_undelivered_object_leaves_the_others_scored(
-    through: Settings, door: FaultyS3, put: Put, fault: tuple[int, str]
+    proxied: Settings, s3_proxy: FaultyS3, put: Put, fault: tuple[int, str]
 ) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
-    door.faults["1.png"] = fault
-    job = ScoringJob.open(through)
+    s3_proxy.faults["1.png"] = fault
+    job = ScoringJob.open(proxied)
     run, _ = job.begin(run_key="night")
     (chunk,) = job.plan(run.scoring_run_id)
     with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0 could not be read"):
         job.score(run.scoring_run_id, chunk)
-    assert states(through) == ["scored", "pending", "scored"]
+    assert states(proxied) == ["scored", "pending", "scored"]
     with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
         job.reconcile(run.scoring_run_id)
-    door.faults.clear()
+    s3_proxy.faults.clear()
     assert job.score(run.scoring_run_id, chunk) == {"scored": 1}
     assert job.reconcile(run.scoring_run_id).count_scored == 3
 
 
 def test_normal_failure_releases_the_scans_at_once(
-    settings: Settings, through: Settings, door: FaultyS3, put: Put
+    settings: Settings, proxied: Settings, s3_proxy: FaultyS3, put: Put
 ) -> None:
     put("a.png", png())
-    door.faults["a.png"] = (500, "InternalError")
+    s3_proxy.faults["a.png"] = (500, "InternalError")
     with pytest.raises(ObjectStoreUnreachableError):
-        run_scoring_job(through, run_key="first")
+        run_scoring_job(proxied, run_key="first")
     assert run_scoring_job(settings, run_key="second").count_scored == 1
     assert rows(settings, "select isolated_attempts from scan") == [(0,)]
 
@@ -225,10 +225,10 @@ class TestNoObjectKeyInLogs:
         return "".join(traceback.format_exception(caught.value))
 
     @pytest.mark.parametrize("fault", [(500, "InternalError"), (403, "ExpiredToken")])
-    def test_when_s3_fails(self, through: Settings, door: FaultyS3, put: Put, fault: tuple[int, str]) -> None:
+    def test_when_s3_fails(self, proxied: Settings, s3_proxy: FaultyS3, put: Put, fault: tuple[int, str]) -> None:
         put("Jane_Doe.png", png())
-        door.faults["Jane_Doe"] = fault
-        lines = self.lines(lambda: run_scoring_job(through, run_key="night"))
+        s3_proxy.faults["Jane_Doe"] = fault
+        lines = self.lines(lambda: run_scoring_job(proxied, run_key="night"))
         assert "Traceback" in lines and "Doe" not in lines
 
     def test_when_s3_is_unreachable(self, settings: Settings, put: Put) -> None:

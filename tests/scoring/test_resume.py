@@ -26,69 +26,69 @@ from tests.sql import change, rows
 
 
 class TestUndeliveredObject:
-    def test_other_chunks_are_scored_and_the_key_resumes(self, through: Settings, door: FaultyS3, put: Put) -> None:
+    def test_other_chunks_are_scored_and_the_key_resumes(self, proxied: Settings, s3_proxy: FaultyS3, put: Put) -> None:
         for number in range(3):
             put(f"{number}.png", png(seed=number))
-        door.faults["0.png"] = (500, "InternalError")
+        s3_proxy.faults["0.png"] = (500, "InternalError")
         lines: list[str] = []
         with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0"):
-            run_scoring_job(through, run_key="night", chunk_size=1, progress=lines.append)
-        assert states(through) == ["pending", "scored", "scored"]
-        assert rows(through, "select state::text, count_unaccounted from scoring_run") == [("unbalanced", 1)]
+            run_scoring_job(proxied, run_key="night", chunk_size=1, progress=lines.append)
+        assert states(proxied) == ["pending", "scored", "scored"]
+        assert rows(proxied, "select state::text, count_unaccounted from scoring_run") == [("unbalanced", 1)]
         assert "RED" in lines[-1]
-        door.faults.clear()
-        assert run_scoring_job(through, run_key="night", chunk_size=1).count_scored == 3
+        s3_proxy.faults.clear()
+        assert run_scoring_job(proxied, run_key="night", chunk_size=1).count_scored == 3
 
-    def test_command_exits_with_retry_code_and_run_key(self, through: Settings, door: FaultyS3, put: Put) -> None:
+    def test_command_exits_with_retry_code_and_run_key(self, proxied: Settings, s3_proxy: FaultyS3, put: Put) -> None:
         put("a.png", png())
-        door.faults["a.png"] = (500, "InternalError")
-        done = run_braintumor(through, "score", check=False)
+        s3_proxy.faults["a.png"] = (500, "InternalError")
+        done = run_braintumor(proxied, "score", check=False)
         assert done.returncode == 75
-        ((key,),) = rows(through, "select run_key from scoring_run")
+        ((key,),) = rows(proxied, "select run_key from scoring_run")
         assert f"run key, to continue after an interruption: {key}" in done.stderr
-        door.faults.clear()
-        assert "1 seen = 1 scored" in printed(through, "score", "--run-key", str(key))
+        s3_proxy.faults.clear()
+        assert "1 seen = 1 scored" in printed(proxied, "score", "--run-key", str(key))
 
-    def test_other_chunks_of_a_rescore_are_scored(self, through: Settings, door: FaultyS3, put: Put) -> None:
+    def test_other_chunks_of_a_rescore_are_scored(self, proxied: Settings, s3_proxy: FaultyS3, put: Put) -> None:
         for number in range(3):
             put(f"{number}.png", png(seed=number))
-        run_scoring_job(through, run_key="night")
-        ((before,),) = rows(through, "select model_name from champion")
-        add_model(through, "other")
-        promote(through, "other")
-        door.faults["2.png"] = (500, "InternalError")  # the latest come first
+        run_scoring_job(proxied, run_key="night")
+        ((before,),) = rows(proxied, "select model_name from champion")
+        add_model(proxied, "other")
+        promote(proxied, "other")
+        s3_proxy.faults["2.png"] = (500, "InternalError")  # the latest come first
         request = RescoreRequest(actor="ann", reason="r", of=(str(before),))
         with pytest.raises(ObjectStoreUnreachableError):
-            rescore(through, request, run_key="again", chunk_size=1)
-        assert rows(through, "select count_rescored, count_unaccounted from rescore_balance") == [(2, 1)]
-        door.faults.clear()
-        assert rescore(through, request, run_key="again", chunk_size=1)["count_rescored"] == 3
+            rescore(proxied, request, run_key="again", chunk_size=1)
+        assert rows(proxied, "select count_rescored, count_unaccounted from rescore_balance") == [(2, 1)]
+        s3_proxy.faults.clear()
+        assert rescore(proxied, request, run_key="again", chunk_size=1)["count_rescored"] == 3
 
 
-def test_undelivered_model_scores_no_chunk(through: Settings, door: FaultyS3, put: Put, tmp_path: Path) -> None:
+def test_undelivered_model_scores_no_chunk(proxied: Settings, s3_proxy: FaultyS3, put: Put, tmp_path: Path) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
-    settings, lines = replace(through, cache_folder=str(tmp_path)), list[str]()
-    door.faults["model.bin"] = (500, "InternalError")
+    settings, lines = replace(proxied, cache_folder=str(tmp_path)), list[str]()
+    s3_proxy.faults["model.bin"] = (500, "InternalError")
     with pytest.raises(ObjectStoreUnreachableError):
         run_scoring_job(settings, run_key="night", chunk_size=1, progress=lines.append)
     assert not [line for line in lines if line.startswith("chunk")] and states(settings) == ["pending"] * 3
-    door.faults.clear()
+    s3_proxy.faults.clear()
     assert run_scoring_job(settings, run_key="night", chunk_size=1).count_scored == 3
 
 
-def test_scans_scored_before_s3_failed_are_kept(through: Settings, door: FaultyS3, put: Put) -> None:
+def test_scans_scored_before_s3_failed_are_kept(proxied: Settings, s3_proxy: FaultyS3, put: Put) -> None:
     for number in range(96):
         put(f"{number:02}.png", png(seed=number))
     for number in range(64, 96):
-        door.faults[f"{number}.png"] = (500, "InternalError")
-    job = ScoringJob.open(through)
+        s3_proxy.faults[f"{number}.png"] = (500, "InternalError")
+    job = ScoringJob.open(proxied)
     run, _ = job.begin(run_key="night")
     (chunk,) = job.plan(run.scoring_run_id)
     with pytest.raises(ObjectStoreUnreachableError):
         job.score(run.scoring_run_id, chunk)
-    assert states(through).count("scored") == 64, "the second step was under way, and is committed too"
-    door.faults.clear()
+    assert states(proxied).count("scored") == 64, "the second step was under way, and is committed too"
+    s3_proxy.faults.clear()
     assert job.score(run.scoring_run_id, chunk) == {"scored": 32}
 
 

@@ -30,7 +30,7 @@ from braintumor.serving.prediction_set import SetThresholds
 from tests.conftest import Put
 from tests.evaluation.mutants import register, rewrite
 from tests.images import png
-from tests.models import add_model, of_before, promote
+from tests.models import add_model, promote, remove_reference
 from tests.sql import rows
 
 
@@ -93,7 +93,7 @@ def test_model_without_ood_reference_scores_a_run(
     settings: Settings, put: Put, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "before"))
-    of_before(folder)
+    remove_reference(folder)
     register(settings, folder)
     assert all(outcome.passed for outcome in verify_model(settings, "mutant", with_keras=False))
     promote(settings, "mutant")

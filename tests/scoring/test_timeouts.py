@@ -36,7 +36,7 @@ class TaskTimeout(BaseException):
 
 
 class Watched(DecoderPool):
-    """A decoder pool of one task. A file that ends with the name of ``note`` hangs."""
+    """Run one decoder at a time. A file that ends with the name of ``note`` hangs."""
 
     def __init__(self, note: Path) -> None:
         super().__init__(processes=2, decode="tests.imaging.bad_decoders:hanging")

@@ -28,7 +28,7 @@ FRAMES = np.arange(37, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 
 
 
 class Device:
-    """A device with memory for a number of frames, which raises TensorFlow's error beyond."""
+    """Simulate a device with memory for a number of frames. More frames raise TensorFlow's error."""
 
     def __init__(self, holds: int) -> None:
         self.holds = holds

@@ -22,7 +22,7 @@ from braintumor.serving.artifact import MANIFEST, REFERENCE, Manifest, sha256_of
 from braintumor.serving.backend import LoadedModel
 from braintumor.serving.out_of_distribution import distances, normalized, read_reference, spread
 from braintumor.serving.prediction import ReviewReason, to_predictions
-from tests.models import of_before
+from tests.models import remove_reference
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_reference_is_embeddings_of_training_images(tiny_model_folder: Path) -> 
 
 
 def test_model_folder_without_reference_predicts_no_ood_score(folder: Path) -> None:
-    of_before(folder)
+    remove_reference(folder)
     model = LoadedModel.load(folder)
     assert model.manifest.prediction_sets is None and model.manifest.out_of_distribution_above is None
     (prediction,) = to_predictions(model.predict(noise(1)), model.manifest)

@@ -50,7 +50,7 @@ def prefix() -> str:
 def installation(
     stack: Stack, seeded: Settings, prefix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
-    """An installation with scans of three champions. The first was withdrawn, and the third is the champion."""
+    """Score scans with three champions in turn. The first was withdrawn, and the third is the champion."""
     with cloned(stack, "seeded") as url:
         settings = replace(seeded, database_url=url, scans_uri=f"{prefix}scans/", dataset_uri=f"{prefix}dataset/")
         store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
@@ -83,7 +83,7 @@ def placeholders(
     tiny_model_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
-    """The values for the words that a user replaces."""
+    """Return the values for the words that a user replaces."""
     folder = tmp_path_factory.mktemp("typed")
     with (folder / "patients.csv").open("w", newline="") as stream:
         names = [str(path.relative_to(phantoms)) for path in sorted(phantoms.rglob("phantom-*"))]

@@ -39,8 +39,8 @@ _FAULTS: tuple[Fault, ...] = ((500, "InternalError"), (503, "SlowDown"), CUT, RE
 )
 def test_concurrent_runs_score_each_scan_once(settings: Settings, tmp_path: Path, run_keys: tuple[str, str]) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=1)
-    nights = [start_run(settings, run_key) for run_key in run_keys]
-    assert 0 in [end(night) for night in nights]
+    processes = [start_run(settings, run_key) for run_key in run_keys]
+    assert 0 in [end(process) for process in processes]
     assert_no_partial_scans(settings)
     assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
 
@@ -49,12 +49,12 @@ def test_postgres_crashes_lose_and_duplicate_nothing(settings: Settings, stack: 
     put_scans(settings, tmp_path, count=_SCANS, seed=2)
     rng, codes = random.Random(2), []
     for number in range(_CRASHES):
-        night = start_run(settings, f"crash {number}")
+        process = start_run(settings, f"crash {number}")
         for _ in range(_CRASHES_A_RUN):  # a crash between two transactions stops no run
             time.sleep(rng.uniform(0.0, 1.0))
-            if night.is_alive():
+            if process.is_alive():
                 crash(stack)
-        codes.append(end(night))
+        codes.append(end(process))
         assert_no_partial_scans(settings)
         expire_leases(settings)
     assert codes.count(1) >= _CRASHES // 2, f"most runs were not affected: {codes}"
@@ -76,10 +76,10 @@ def test_random_s3_errors_lose_and_duplicate_nothing(settings: Settings, tmp_pat
     with faulty_s3(settings.require("s3_endpoint")) as proxy:
         proxy.faults["words.jpg"] = (503, "SlowDown")  # in the first run. Retries can hide all random faults
         proxy.storm(random.Random(3), share=0.65, faults=_FAULTS, within=settings.require("scans_uri"))
-        through = replace(settings, s3_endpoint=proxy.url)
+        proxied = replace(settings, s3_endpoint=proxy.url)
         codes = []
         for number in range(3):
-            codes.append(end(start_run(through, f"storm {number}")))
+            codes.append(end(start_run(proxied, f"storm {number}")))
             assert_no_partial_scans(settings)
             proxy.faults.clear()
         assert proxy.count_fault >= _SCANS // CHUNK_SIZE, "too few requests failed"

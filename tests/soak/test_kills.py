@@ -28,16 +28,18 @@ def test_sigkill_at_random_times_loses_and_duplicates_nothing(settings: Settings
     put_scans(settings, tmp_path, count=_SCANS, seed=7)
     rng = random.Random(7)
     for number in range(_KILLS):
-        night = start_run(settings, f"kill {number}")
+        run = start_run(settings, f"kill {number}")
         if number % 4 == 1:  # during a chunk on any machine, while other kills are at any time
-            _wait_for(settings, night, "select 1 from scoring_chunk where lease_expires_at > now()")
+            _wait_for(settings, run, "select 1 from scoring_chunk where lease_expires_at > now()")
         if number % 4 == 3:
             _wait_for(
-                settings, night, f"select 1 from scoring_chunk having count(finished_at) > {_count_finished(settings)}"
+                settings,
+                run,
+                f"select 1 from scoring_chunk having count(finished_at) > {_count_finished(settings)}",
             )
         time.sleep(rng.uniform(0.0, 0.5 if number % 2 else 2.5))
-        night.kill()
-        end(night)
+        run.kill()
+        end(run)
         assert_no_partial_scans(settings)
         expire_leases(settings)
     assert _count_finished(settings) > 0, "no chunk was committed before a kill: kill later"
@@ -49,9 +51,9 @@ def _count_finished(settings: Settings) -> int:
     return int(count_finished)
 
 
-def _wait_for(settings: Settings, night: ForkServerProcess, query: str) -> None:
+def _wait_for(settings: Settings, run: ForkServerProcess, query: str) -> None:
     """Wait until the query returns a row, or the run ends."""
-    while night.is_alive() and not rows(settings, query):
+    while run.is_alive() and not rows(settings, query):
         time.sleep(0.02)
 
 

@@ -16,7 +16,7 @@ from tests.conftest import as_role, cloned
 
 
 @pytest.fixture(scope="session")
-def world_template(stack: Stack) -> str:
+def filled_template(stack: Stack) -> str:
     name = "views"
     settings = replace(
         Settings.from_environment(stack.library_env()), database_url=stack.postgres.create_database(name)
@@ -30,14 +30,14 @@ def world_template(stack: Stack) -> str:
 
 
 @pytest.fixture
-def world(stack: Stack, world_template: str) -> Iterator[Settings]:
-    with cloned(stack, world_template) as url:
+def filled(stack: Stack, filled_template: str) -> Iterator[Settings]:
+    with cloned(stack, filled_template) as url:
         yield replace(Settings.from_environment(stack.library_env()), database_url=url)
 
 
 @pytest.fixture(scope="session")
-def world_to_read(stack: Stack, world_template: str) -> Iterator[Settings]:
+def filled_to_read(stack: Stack, filled_template: str) -> Iterator[Settings]:
     """Yield one copy for all read-only tests, with an analyst's login."""
-    with cloned(stack, world_template) as url:
+    with cloned(stack, filled_template) as url:
         settings = replace(Settings.from_environment(stack.library_env()), database_url=url)
         yield as_role(stack, settings, Role.ANALYST)

@@ -1,4 +1,4 @@
-"""The keys of the views that the data dictionary names."""
+"""Test the keys of the views that the data dictionary names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
 _LINE = re.compile(r"^\| \[`(\w+)`\]\(#\w+\) \| [^|]+ \| ([\w, ]+) \| [^|]+ \|$", re.MULTILINE)
 
 
-def test_key_of_each_view_identifies_its_rows(world: Settings) -> None:
+def test_key_of_each_view_identifies_its_rows(filled: Settings) -> None:
     keys = _LINE.findall(PAGE.read_text(encoding="utf-8"))
-    assert rows(world, "select count(*) from pg_views where schemaname = 'braintumor'") == [(len(keys),)]
+    assert rows(filled, "select count(*) from pg_views where schemaname = 'braintumor'") == [(len(keys),)]
     for view, key in keys:
-        repeated = rows(world, f"select {key} from {view} group by {key} having count(*) > 1")
+        repeated = rows(filled, f"select {key} from {view} group by {key} having count(*) > 1")
         assert repeated == [], view

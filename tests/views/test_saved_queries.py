@@ -1,4 +1,4 @@
-"""Each saved query, with its result on the data set of ``predictions.sql``."""
+"""Test the result of each saved query on the data set of ``predictions.sql``."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
 """Without dates, which depend on the current day."""
 
 
-def test_scan_rejected_in_two_runs_counts_once(world: Settings) -> None:
+def test_scan_rejected_in_two_runs_counts_once(filled: Settings) -> None:
     again = "insert into rejection select scan_id, 1, reason, detail, rejected_at - interval '1 day' from rejection"
-    change(world, again)
-    engine = database.connect(world)
+    change(filled, again)
+    engine = database.connect(filled)
     ((reason, count, _),) = saved_queries.run_query(engine, "rejections").rows
     engine.dispose()
     assert (reason, count) == ("no_pixel_data", 1)
@@ -127,8 +127,8 @@ def test_every_saved_query_has_a_result_here() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_saved_query_returns_its_result(world_to_read: Settings, name: str) -> None:
-    engine = database.connect(world_to_read)
+def test_a_saved_query_returns_its_result(filled_to_read: Settings, name: str) -> None:
+    engine = database.connect(filled_to_read)
     result = saved_queries.run_query(engine, name).rows
     engine.dispose()
     without_dates = [tuple(cell for cell in row if not isinstance(cell, date | datetime)) for row in result]
@@ -137,21 +137,21 @@ def test_a_saved_query_returns_its_result(world_to_read: Settings, name: str) ->
     assert saved_queries.find_query(name).question.endswith(("?", "."))
 
 
-def test_calibration_weights_scans_by_their_selection(world: Settings) -> None:
+def test_calibration_weights_scans_by_their_selection(filled: Settings) -> None:
     """Of two scans, the one with a wrong prediction stands for 5 scans, and the other one for 50."""
-    change(world, "update scan set audit_probability = 0.2 where scan_id = 7")
-    engine = database.connect(world)
+    change(filled, "update scan set audit_probability = 0.2 where scan_id = 7")
+    engine = database.connect(filled)
     of_new = saved_queries.run_query(engine, "calibration").rows[0]
     engine.dispose()
     assert of_new[4] == pytest.approx(50 / 55)
     assert of_new[5] < 0.3 and 0.99 < of_new[6] < 1, "an effective number of 1.2 scans"
 
 
-def test_saved_queries_read_views_only(world: Settings) -> None:
+def test_saved_queries_read_views_only(filled: Settings) -> None:
     for number, name in enumerate(NAMES):
-        rows(world, f"create view asked_{number} as {saved_queries.find_query(name).sql}")
+        rows(filled, f"create view asked_{number} as {saved_queries.find_query(name).sql}")
     read = rows(
-        world,
+        filled,
         """
         select query_view.relname, pg_class.relkind::text
         from pg_depend
@@ -164,21 +164,21 @@ def test_saved_queries_read_views_only(world: Settings) -> None:
     assert {kind for _, kind in read} == {"v"}
 
 
-def test_only_pseudonyms_of_subgroups_are_shortened(world: Settings) -> None:
+def test_only_pseudonyms_of_subgroups_are_shortened(filled: Settings) -> None:
     change(
-        world, "update scan set sequence_family = 'T1 with contrast', site_pseudonym = repeat('0123456789abcdef', 2)"
+        filled, "update scan set sequence_family = 'T1 with contrast', site_pseudonym = repeat('0123456789abcdef', 2)"
     )
-    engine = database.connect(world)
+    engine = database.connect(filled)
     found = {tuple(row[:2]) for row in saved_queries.run_query(engine, "subgroups").rows}
     engine.dispose()
     assert found >= {("sequence family", "T1 with contrast"), ("site", "01234567")}
 
 
-def test_a_saved_query_cannot_change_rows(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_saved_query_cannot_change_rows(filled: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "queries").mkdir()
     (tmp_path / "queries" / "bad.sql").write_text("-- Change?\nupdate review set finding = 'normal'")
     monkeypatch.setattr(saved_queries, "sql_folder", lambda: tmp_path)
-    engine = database.connect(world)
+    engine = database.connect(filled)
     with pytest.raises(database.DatabaseError, match="read-only transaction"):
         saved_queries.run_query(engine, "bad")
     engine.dispose()
@@ -192,31 +192,31 @@ def test_an_unknown_saved_query_lists_the_known_ones() -> None:
 # The command and the page
 
 
-def test_the_command_lists_the_saved_queries(world_to_read: Settings) -> None:
-    listed = printed(world_to_read, "query")
+def test_the_command_lists_the_saved_queries(filled_to_read: Settings) -> None:
+    listed = printed(filled_to_read, "query")
     assert all(name in listed for name in NAMES) and "How many frames scored last week" in listed
 
 
-def test_the_command_prints_tables_csv_and_json(world_to_read: Settings) -> None:
-    assert "reviewers_disagree" in printed(world_to_read, "query", "worklist-first")
-    first, *_ = csv.DictReader(io.StringIO(printed(world_to_read, "query", "worklist-first", "--csv")))
+def test_the_command_prints_tables_csv_and_json(filled_to_read: Settings) -> None:
+    assert "reviewers_disagree" in printed(filled_to_read, "query", "worklist-first")
+    first, *_ = csv.DictReader(io.StringIO(printed(filled_to_read, "query", "worklist-first", "--csv")))
     assert (first["scan_id"], first["review_reasons"]) == ("9", " ".join(DUPLICATE_REASONS))
-    first, *_ = json.loads(printed(world_to_read, "query", "gliomas-last-week", "--json"))
+    first, *_ = json.loads(printed(filled_to_read, "query", "gliomas-last-week", "--json"))
     assert first == {"confidence_from": 0.6, "count_frame": 1, "count_scan": 1}
 
 
-def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_parquet(filled_to_read: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "first.parquet"
-    assert printed(world_to_read, "query", "worklist-first", "--parquet", str(file)) == f"7 rows in {file}\n"
+    assert printed(filled_to_read, "query", "worklist-first", "--parquet", str(file)) == f"7 rows in {file}\n"
     read = pd.read_parquet(file)
     assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, DUPLICATE_REASONS)
     monkeypatch.setattr(saved_queries, "find_spec", lambda _name: None)
-    done = invoke(world_to_read, "query", "worklist-first", "--parquet", str(file))
+    done = invoke(filled_to_read, "query", "worklist-first", "--parquet", str(file))
     assert done.exit_code == 1 and "pip install pyarrow" in done.stderr
 
 
-def test_the_code_of_the_pandas_page_runs(world_to_read: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in world_to_read.to_environment().items():
+def test_the_code_of_the_pandas_page_runs(filled_to_read: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in filled_to_read.to_environment().items():
         monkeypatch.setenv(name, value)
     code = blocks(PAGE.read_text(encoding="utf-8"), "python")
     names: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A database with the model ``used``, which has all evidence, and the model ``fresh``, which has none."""
+"""Create a database with two models: ``used`` has all evidence, and ``fresh`` has none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from braintumor.evaluation.store import SplitEvaluation, record_evaluation
 from braintumor.registry.model_versions import find_model
 from braintumor.serving.backend import Outputs
 
-SQL = Path(__file__).with_name("world.sql")
+SQL = Path(__file__).with_name("evidence.sql")
 SLICES = (
     SliceResult(attribute="sex", value="F", count=120, count_correct=100),
     SliceResult(attribute="sex", value="M", count=19, count_correct=19),
@@ -34,7 +34,7 @@ SLICES = (
 
 
 @pytest.fixture
-def world(empty_settings: Settings, good: Evaluation) -> Settings:
+def recorded(empty_settings: Settings, good: Evaluation) -> Settings:
     memory = SplitMemory(count_judged=3, count_year=2, reference="used", champion_optimism=0.011)
     verdict = replace(judge(good, GateRules.load()), memory=memory)
     sql = SQL.read_text().replace("MODELS", empty_settings.require("models_uri"))
@@ -46,11 +46,11 @@ def world(empty_settings: Settings, good: Evaluation) -> Settings:
 
 
 @pytest.fixture
-def record(world: Settings) -> Callable[..., None]:
+def record(recorded: Settings) -> Callable[..., None]:
     """Returns a function that records an evaluation of ``used`` on the first images of a split, 1 of 10 wrong."""
 
     def add(split: Split, *, count: int = 1000) -> None:
-        engine = database.connect(world)
+        engine = database.connect(recorded)
         images = tuple(load_snapshot(engine, "s").of_split(split)[:count])
         labels = np.array([image.label.position for image in images])
         predicted = np.where(np.arange(len(images)) % 10 == 0, (labels + 1) % 4, labels)

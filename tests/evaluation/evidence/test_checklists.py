@@ -33,8 +33,8 @@ def test_each_item_has_keys_or_what_to_add() -> None:
             assert item.title and (item.keys or item.add), (checklist.key, item.id)
 
 
-def test_each_key_is_a_block_of_the_evidence(world: Settings) -> None:
-    engine = database.connect(world)
+def test_each_key_is_a_block_of_the_evidence(recorded: Settings) -> None:
+    engine = database.connect(recorded)
     evidence = build_evidence(engine, find_model(engine, "fresh"))
     engine.dispose()
     blocks = {f"{section}.{block}" for section, blocks in evidence.items() for block in blocks}

@@ -37,9 +37,9 @@ def evidence_of(settings: Settings, name: str, **arguments: str) -> Any:
     return json.loads(report_of(settings, name, **arguments).json)
 
 
-def test_evidence_has_verdict_accuracy_alarms_and_decisions(world: Settings, record: Callable[..., None]) -> None:
+def test_evidence_has_verdict_accuracy_alarms_and_decisions(recorded: Settings, record: Callable[..., None]) -> None:
     record(Split.TEST)
-    evidence = evidence_of(world, "used", site_use="Triage at St. Mary.")
+    evidence = evidence_of(recorded, "used", site_use="Triage at St. Mary.")
     assert evidence["intended_use"]["site"] == "Triage at St. Mary."
     assert evidence["gate"]["verdict"]["passed"] and evidence["gate"]["verdict"]["reference_model"] == "used"
     assert evidence["gate"]["test_split"]["champion_optimism"] == 0.011
@@ -64,17 +64,17 @@ def test_evidence_has_verdict_accuracy_alarms_and_decisions(world: Settings, rec
     assert [each["count_asked"] for each in evidence["decisions"]["rescores"]] == [1]
 
 
-def test_recall_of_a_class_counts_patients(world: Settings, record: Callable[..., None]) -> None:
+def test_recall_of_a_class_counts_patients(recorded: Settings, record: Callable[..., None]) -> None:
     record(Split.TEST)
-    change(world, "update snapshot_image set group_key = 'one' where label = 'glioma'")
-    change(world, "update snapshot_image set group_key = image_sha256 where label = 'normal'")
-    glioma, _, normal, _ = (row["recall"] for row in evidence_of(world, "used")["test"]["classes"])
+    change(recorded, "update snapshot_image set group_key = 'one' where label = 'glioma'")
+    change(recorded, "update snapshot_image set group_key = image_sha256 where label = 'normal'")
+    glioma, _, normal, _ = (row["recall"] for row in evidence_of(recorded, "used")["test"]["classes"])
     assert glioma == {"not_assessed": "1 patients or groups of images, 20 are required"}
     assert normal["value"] == 1 and normal["low"] == pytest.approx(0.94, abs=0.001), "60 groups"
 
 
-def test_evidence_has_data_versions_and_hashes(world: Settings) -> None:
-    evidence = evidence_of(world, "used")
+def test_evidence_has_data_versions_and_hashes(recorded: Settings) -> None:
+    evidence = evidence_of(recorded, "used")
     test = evidence["data"]["splits"][2]
     assert (test["split"], test["count_image"], test["count_group"], test["glioma"]) == ("test", 240, 49, 60)
     assert evidence["data"]["patients"]["count_image_with_patient"] == 400
@@ -92,8 +92,8 @@ def test_evidence_has_data_versions_and_hashes(world: Settings) -> None:
     assert evidence["versions"]["model"]["preprocessing"] == "letterbox-bilinear-2"
 
 
-def test_model_without_data_is_not_assessed_and_has_no_number(world: Settings) -> None:
-    evidence = evidence_of(world, "fresh")
+def test_model_without_data_is_not_assessed_and_has_no_number(recorded: Settings) -> None:
+    evidence = evidence_of(recorded, "fresh")
     for section, block in (
         ("intended_use", "site"),
         ("gate", "verdict"),
@@ -121,22 +121,22 @@ def test_model_without_data_is_not_assessed_and_has_no_number(world: Settings) -
     ],
 )
 def test_too_few_data_give_a_reason_instead_of_a_number(
-    world: Settings, record: Callable[..., None], sql: str, key: str, reason: str
+    recorded: Settings, record: Callable[..., None], sql: str, key: str, reason: str
 ) -> None:
     record(Split.TEST)
     section, block = key.split(".")
-    assert not reason_of(evidence_of(world, "used")[section][block])
-    change(world, sql)
-    assert reason in reason_of(evidence_of(world, "used")[section][block])
+    assert not reason_of(evidence_of(recorded, "used")[section][block])
+    change(recorded, sql)
+    assert reason in reason_of(evidence_of(recorded, "used")[section][block])
 
 
 def test_published_report_is_linked_for_readers_with_the_rights(
-    stack: Stack, world: Settings, record: Callable[..., None]
+    stack: Stack, recorded: Settings, record: Callable[..., None]
 ) -> None:
     record(Split.VALIDATION)
     record(Split.TEST)
-    trainer, reviewer = (database.connect(as_role(stack, world, role)) for role in (Role.TRAINER, Role.REVIEWER))
-    store, model = ObjectStore.connect(world), find_model(trainer, "used")
+    trainer, reviewer = (database.connect(as_role(stack, recorded, role)) for role in (Role.TRAINER, Role.REVIEWER))
+    store, model = ObjectStore.connect(recorded), find_model(trainer, "used")
     assert "evidence.html" not in overview_page(reviewer, Reader(sees_scoring=True, sees_people=True))
     page, document = publish_evidence(trainer, store, model, evidence_report(trainer, model))
     assert refresh_reports(trainer, store, [model]) == []
@@ -154,24 +154,26 @@ def test_published_report_is_linked_for_readers_with_the_rights(
     reviewer.dispose()
 
 
-def test_command_writes_both_files_with_the_text_of_the_site(world: Settings, tmp_path: Path) -> None:
+def test_command_writes_both_files_with_the_text_of_the_site(recorded: Settings, tmp_path: Path) -> None:
     use = tmp_path / "use.txt"
     use.write_text("Triage at St. Mary.", encoding="utf-8")
     files = ("--folder", str(tmp_path / "board"), "--json")
-    answer = json.loads(printed(world, "model", "evidence", "used", "--intended-use", str(use), *files))
+    answer = json.loads(printed(recorded, "model", "evidence", "used", "--intended-use", str(use), *files))
     page, document = map(Path, answer["files"])
     assert sha256(document.read_bytes()).hexdigest() == answer["json_sha256"]
     assert "Triage at St. Mary." in page.read_text(encoding="utf-8")
-    done = invoke(world, "model", "evidence", "used", "--folder", str(use / "board"))
+    done = invoke(recorded, "model", "evidence", "used", "--folder", str(use / "board"))
     assert done.exit_code == 2 and "Invalid value for --folder" in done.output and "cannot be written" in done.output
     use.write_bytes(b"\xff\xfe\x00")
-    done = invoke(world, "model", "evidence", "used", "--intended-use", str(use))
+    done = invoke(recorded, "model", "evidence", "used", "--intended-use", str(use))
     assert done.exit_code == 2 and "cannot be read as UTF-8 text" in done.output
 
 
-def test_report_names_no_patient_scan_or_reviewer(world: Settings, record: Callable[..., None], tmp_path: Path) -> None:
+def test_report_names_no_patient_scan_or_reviewer(
+    recorded: Settings, record: Callable[..., None], tmp_path: Path
+) -> None:
     record(Split.TEST)
-    report = report_of(world, "used")
+    report = report_of(recorded, "used")
     page, document = map(Path, report.write(tmp_path / "board"))
     for text in (page.read_text(), document.read_text()):
         assert "SECRET" not in text

@@ -41,7 +41,7 @@ from tests.sql import rows
 
 @pytest.fixture
 def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model that a test may change."""
+    """Copy the tiny model, so that a test may change it."""
     return Path(shutil.copytree(tiny_model_folder, tmp_path / "mutant"))
 
 

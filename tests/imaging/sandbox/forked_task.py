@@ -22,7 +22,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Timeout(BaseException):
-    """An Airflow timeout, which is not an ``Exception``."""
+    """Stand for Airflow's timeout, which is not an ``Exception``."""
 
 
 def raise_timeout(*_: object) -> None:

@@ -44,7 +44,7 @@ REJECTED = {"kind": "rejected", "reason": "corrupt", "detail": "broken"}
 
 
 class Payload:
-    """A pickle that creates a folder when it is loaded."""
+    """Create a folder when the pickle is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)

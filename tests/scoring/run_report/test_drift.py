@@ -31,7 +31,7 @@ SURE = dict.fromkeys(CLASSES, 0.97)
 
 @pytest.fixture
 def site(empty_settings: Settings) -> Settings:
-    """A database with one model whose test split is balanced: 50 predictions per class."""
+    """Create a database with one model whose test split has 50 predictions per class."""
     add_model(empty_settings)
     return empty_settings
 
