@@ -34,9 +34,10 @@ _TRAIN, _VALIDATION = "#56B4E9", "#D55E00"
 _RIGHT, _WRONG = "#00694d", "#b34700"  # darker versions of the palette, readable as text
 _DASHES = ("-", "--", "-.", ":")
 _DPI = 110
-_SIDE = 6.0  # inches: the four plots of a report form a square
+_SIDE = 6.0  # in inches, like all sizes here: the four plots of a report form a square
 _TITLE, _LABEL, _TICK = 13, 11, 10  # points
 _PAIRS_PER_ROW = 3
+_CELL_WIDTH, _CELL_HEIGHT, _IMAGE_SIDE = 4.1, 2.75, 1.95  # inches; a cell shows a frame and its activation map
 
 
 def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
@@ -180,29 +181,33 @@ def sample_grid(samples: Sequence[Sample]) -> bytes:
         raise EvaluationError("A grid needs samples. Received: none. Leave the grid out.")
     columns = min(_PAIRS_PER_ROW, len(samples))
     rows = -(-len(samples) // columns)
-    figure = _figure(4.1 * columns, 2.75 * rows, pad=0.05)
-    for part in figure.subfigures(rows, columns, squeeze=False, wspace=0.03).flat[: len(samples)]:
-        part.subplots(1, 2, gridspec_kw={"wspace": 0.02})
-    for part, sample in zip(figure.subfigs, samples, strict=False):
-        mark, color = ("\N{CHECK MARK}", _RIGHT) if sample.is_correct else ("\N{BALLOT X}", _WRONG)
-        verdict = f"{mark} predicted {sample.predicted} ({sample.confidence:.0%})"
-        part.suptitle(f"truth: {sample.truth}\n{verdict}", fontsize=_LABEL, color=color, weight="bold")
-        left, right = part.axes
-        _show(left, sample.frame)
-        _show(right, None if sample.activation_map is None else overlay(sample.frame, sample.activation_map))
-        left.set_xlabel(_shorten(sample.name), fontsize=8, color=_QUIET)
-        right.set_xlabel("activation map" if sample.activation_map is not None else "", fontsize=8, color=_QUIET)
+    width, height = _CELL_WIDTH * columns, _CELL_HEIGHT * rows
+    figure = Figure(figsize=(width, height), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))  # in inches, the origin at the top left
+    axes.set_axis_off()
+    for place, sample in enumerate(samples):
+        _draw_sample(axes, sample, x=place % columns * _CELL_WIDTH, y=place // columns * _CELL_HEIGHT)
     return _png(figure)
 
 
-def _show(axes: Axes, image: NDArray[np.uint8] | None) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    if image is None:
-        axes.text(0.5, 0.5, "no activation\nmap", ha="center", va="center", color=_QUIET, transform=axes.transAxes)
-        return
-    axes.imshow(image)
+def _draw_sample(axes: Axes, sample: Sample, *, x: float, y: float) -> None:
+    """Draw a sample into the cell whose top left corner is at ``x`` and ``y``, in inches."""
+    mark, color = ("\N{CHECK MARK}", _RIGHT) if sample.is_correct else ("\N{BALLOT X}", _WRONG)
+    title = f"truth: {sample.truth}\n{mark} predicted {sample.predicted} ({sample.confidence:.0%})"
+    title_style: dict[str, Any] = {"fontsize": _LABEL, "color": color, "weight": "bold", "linespacing": 1.2}
+    axes.text(x + _CELL_WIDTH / 2, y + 0.41, title, ha="center", va="baseline", **title_style)
+    marked = None if sample.activation_map is None else overlay(sample.frame, sample.activation_map)
+    under = _shorten(sample.name), "" if marked is None else "activation map"
+    for left, image, words in zip((x + 0.06, x + _CELL_WIDTH / 2 + 0.03), (sample.frame, marked), under, strict=True):
+        center = left + _IMAGE_SIDE / 2
+        small: dict[str, Any] = {"ha": "center", "color": _QUIET}
+        if image is None:
+            axes.text(center, y + 0.5 + _IMAGE_SIDE / 2, "no activation\nmap", va="center", **small)
+        else:
+            high, wide = np.array(image.shape[:2]) / max(image.shape[:2]) * _IMAGE_SIDE / 2
+            middle = y + 0.5 + _IMAGE_SIDE / 2
+            axes.imshow(image, extent=(center - wide, center + wide, middle + high, middle - high), aspect="auto")
+        axes.text(center, y + 0.56 + _IMAGE_SIDE, words, va="top", fontsize=8, **small)
 
 
 def _shorten(name: str, most: int = 26) -> str:
@@ -221,10 +226,8 @@ def _style(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: bool 
         axes.set_axisbelow(True)
 
 
-def _figure(width: float, height: float, *, pad: float = 0.12) -> Figure:
-    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))  # inches
-    figure.set_facecolor("white")
-    return figure
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), facecolor="white", layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
 
 
 def _png(figure: Figure) -> bytes:
