@@ -34,6 +34,7 @@ from braintumor.registry import model_versions, promotions
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.postgres import AIRFLOW_DATABASE
 from devstack.stack import Stack
+from tests.airflow_process import AirflowProcess, airflow_process
 from tests.faulty_s3 import FaultyS3, faulty_s3
 from tests.shared_state import download, dump, made_once, restore
 
@@ -152,6 +153,13 @@ def airflow_dump(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path
         dump(stack.postgres.url(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE), folder / "database.dump")
 
     return made_once(tmp_path_factory, "airflow_tables", make) / "database.dump"
+
+
+@pytest.fixture(scope="session")
+def in_airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowProcess]:
+    """Provide a process that has imported Airflow, for calls of functions."""
+    with airflow_process(tmp_path_factory.mktemp("airflow")) as process:
+        yield process
 
 
 @pytest.fixture

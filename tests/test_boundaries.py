@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.loaded_modules import import_names, loaded_modules, predict_file, run_files
 
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "braintumor"
@@ -45,32 +44,17 @@ def test_no_test_borrows_from_another() -> None:
         assert not borrowed, f"{path.name} imports {borrowed}"
 
 
-def loaded_modules(code: str) -> str:
-    environment = {
-        **os.environ,
-        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "dags")]),
-    }
-    script = f"{code}\nimport sys\nprint(*sorted(sys.modules), sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
-
-
 def test_what_tasks_and_pages_import_loads_no_tensorflow() -> None:
     """Of training too, only a child process loads it."""
     names = {name for path in [*DAGS, *PLUGINS] for name in imports(path) if name.startswith("braintumor.")}
-    statements = ["from {} import {}".format(*name.rsplit(".", 1)) for name in sorted(names)]
-    loaded = loaded_modules("\n".join(statements)).splitlines()
-    assert {"braintumor.scoring.job", "braintumor.review.page"} <= set(loaded)
-    assert not {"tensorflow", "keras"} & set(loaded)
+    loaded = loaded_modules(import_names, *sorted(names))
+    assert {"braintumor.scoring.job", "braintumor.review.page"} <= loaded
+    assert not {"tensorflow", "keras"} & loaded
 
 
 def test_dag_parsing_loads_no_notifier_and_no_task_module() -> None:
     assert {"nightly_scoring.py", "weekly_retrain.py", "roll_back.py"} <= {path.name for path in DAGS}
-    loaded = set(
-        loaded_modules(f"import runpy\nfor path in {[str(path) for path in DAGS]}: runpy.run_path(path)").splitlines()
-    )
+    loaded = loaded_modules(run_files, *DAGS)
     assert "notifications" in loaded
     providers = {"airflow.providers.http.notifications", "airflow.providers.smtp.notifications", "aiohttp", "requests"}
     library = {"braintumor.db.database", "braintumor.registry.promotions", "braintumor.s3", "boto3", "numpy"}
@@ -79,13 +63,5 @@ def test_dag_parsing_loads_no_notifier_and_no_task_module() -> None:
 
 def test_scoring_a_file_never_loads_tensorflow(tiny_model_folder: Path, phantoms: Path) -> None:
     image = next(phantoms.rglob("*.png"))
-    loaded = loaded_modules(
-        f"""
-from pathlib import Path
-from braintumor.scoring.predict_files import predict_files
-from braintumor.serving.backend import LoadedModel
-model = LoadedModel.load(Path({str(tiny_model_folder)!r}))
-print([result.to_values() for result in predict_files(model, [Path({str(image)!r})])])"""
-    )
-    assert "predicted_class" in loaded
-    assert not {"tensorflow", "keras"} & set(loaded.splitlines())
+    loaded = loaded_modules(predict_file, tiny_model_folder, image)
+    assert not {"tensorflow", "keras"} & loaded

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from fastapi import FastAPI, HTTPException
@@ -29,9 +24,10 @@ from braintumor.errors import (
 )
 from braintumor.scoring.run_report.status import Alert, Level, Reason
 from devstack.stack import Stack
+from tests import plugin_functions
+from tests.airflow_process import AirflowProcess
 from tests.conftest import as_role
-
-PLUGINS = Path(__file__).parent.parent / "plugins"
+from tests.plugin_functions import PLUGINS
 
 
 @pytest.mark.parametrize(
@@ -239,74 +235,13 @@ PERMISSIONS = {
     "POST review/retractions": [_READER, _REVIEWER, "_json_only"],
 }
 """Method and path of each route -> the permissions that its user needs, and its other dependencies, sorted."""
-ASK = """
-import inspect, json, sys
-from fastapi.testclient import TestClient
-import braintumor_reports, braintumor_review
-from braintumor.db import database
-from braintumor.config.settings import Settings
-from braintumor.review.page import Caller
-
-settings = Settings(database_url="postgresql://reviewer:secret@127.0.0.1:1/braintumor")
-engine = database.connect(settings, statement_seconds=30)
-module = braintumor_review
-module.opened = braintumor_reports.opened = lambda: (settings, engine, None)
-free = module.app.dependency_overrides
-for dependency in (module._may_read, module._may_write):
-    free[dependency.dependency] = lambda: None
-free[module._caller] = lambda: Caller(person="ann", is_reviewer=True, base="/")
-reports = braintumor_reports.app
-for name in ("_may_read", "_may_see_production", "_may_see_people", "_is_signed_in"):
-    reports.dependency_overrides[getattr(braintumor_reports, name).dependency] = lambda: None
-urls, reviews, names = json.load(sys.stdin)
-client, other = TestClient(module.app), TestClient(reports)
-got = [client.get(each) for each in urls] + [client.post("/reviews", json=each) for each in reviews]
-got += [other.get(each, follow_redirects=False) for each in names]
-
-def needed(dependency):
-    given = inspect.getclosurevars(dependency).nonlocals  # the arguments of requires_access_dag
-    entity = getattr(given.get("access_entity"), "name", "DAG")
-    return f"{given['method']} {entity} {given['param_dag_id']}" if given else dependency.__name__
-
-permissions = {
-    f"{method} {name}{route.path}": sorted(needed(each.dependency) for each in route.dependencies)
-    for name, app in (("reports", reports), ("review", module.app))
-    for route in app.routes
-    for method in route.methods
-}
-print(json.dumps([[[each.status_code, each.text] for each in got], permissions]))
-"""
 
 
-def run_with_plugins(
-    code: str, folder: Path, environment: dict[str, str], given: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """Run code that imports the plugins in a subprocess, because Airflow reads its settings once."""
-    airflow = {
-        "PYTHONPATH": os.pathsep.join([str(PLUGINS), str(PLUGINS.parent)]),
-        "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=given,
-        env=os.environ | airflow | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def test_pages_need_permissions_and_refuse_impossible_values(tmp_path: Path) -> None:
+def test_pages_need_permissions_and_refuse_impossible_values(in_airflow: AirflowProcess) -> None:
+    assert in_airflow.call(plugin_functions.permissions) == PERMISSIONS
     reviews = [REVIEW, *(REVIEW | wrong for wrong in INVALID_REVIEWS)]
     names = list(REPORTS)
-    done = run_with_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, reviews, names]))
-    got, permissions = json.loads(done.stdout.splitlines()[-1])
-    assert permissions == PERMISSIONS
+    got = in_airflow.call(plugin_functions.responses, VALID + INVALID, reviews, names)
     asked = [*VALID, *INVALID, *map(str, reviews), *names]
     expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_REVIEWS)
     expected += REPORTS.values()
@@ -319,14 +254,6 @@ def test_pages_need_permissions_and_refuse_impossible_values(tmp_path: Path) -> 
     assert not [words for words in refused if "127.0.0.1" in words or "secret" in words]
 
 
-def test_pages_have_a_statement_timeout(stack: Stack, empty_settings: Settings, tmp_path: Path) -> None:
-    code = """
-from sqlalchemy import text
-from braintumor_common import opened
-
-with opened()[1].connect() as connection:
-    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-        print(connection.scalar(text("show " + name)))
-"""
-    done = run_with_plugins(code, tmp_path, as_role(stack, empty_settings, Role.REVIEWER).to_environment())
-    assert done.stdout.split() == ["30s", "30s"]
+def test_pages_have_a_statement_timeout(in_airflow: AirflowProcess, stack: Stack, empty_settings: Settings) -> None:
+    environment = as_role(stack, empty_settings, Role.REVIEWER).to_environment()
+    assert in_airflow.call(plugin_functions.timeouts, **environment) == ["30s", "30s"]

@@ -17,21 +17,9 @@ from braintumor import logs
 from braintumor import progress as module
 from braintumor.config.variables import LOG_FORMAT
 from braintumor.progress import progress
+from tests.progress_step import SECONDS
 
-SECONDS = 0.05
-_STEP = f"""
-import logging, sys, time
-from braintumor import progress
-progress.BAR_INTERVAL_S = progress.LINE_INTERVAL_S = {SECONDS}
-progress.show_lines(sys.stderr, "braintumor.progress", "braintumor.example")
-logging.basicConfig()  # as some libraries do: each line must still come once
-with progress.progress("Reading", 40) as advance:
-    for number in range(40):
-        time.sleep({SECONDS / 5})
-        if number % 10 == 9:
-            logging.getLogger("braintumor.example").info("line %d", number)
-        advance(1)
-"""
+_STEP = [sys.executable, "-m", "tests.progress_step"]
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +39,7 @@ def task(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> p
 def in_terminal(**environment: str) -> list[str]:
     """Run a step of 0.4 s in a terminal, and return each text that it wrote between returns and line ends."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", _STEP], stdout=theirs, stderr=theirs, env={**os.environ, **environment}
-    ) as process:
+    with subprocess.Popen(_STEP, stdout=theirs, stderr=theirs, env={**os.environ, **environment}) as process:
         os.close(theirs)
         received = b""
         try:
@@ -147,7 +133,7 @@ def test_terminal_with_json_log_shows_no_bar() -> None:
 
 
 def test_no_bar_without_a_terminal() -> None:
-    done = subprocess.run([sys.executable, "-c", _STEP], capture_output=True, text=True, check=True)
+    done = subprocess.run(_STEP, capture_output=True, text=True, check=True)
     lines = done.stderr.splitlines()
     assert done.stdout == "" and "\r" not in done.stderr and "%" not in done.stderr
     assert "line 39" in lines and any(line.startswith("Reading: ") and line.endswith(" left") for line in lines)

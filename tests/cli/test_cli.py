@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from braintumor import cli
 from braintumor.cli import command
 from braintumor.config.settings import Settings
 from braintumor.db import database
@@ -199,10 +198,11 @@ def test_unreachable_s3_exits_with_code_75(empty_settings: Settings) -> None:
     assert "No usable answer from the S3 endpoint http://127.0.0.1:9" in done.stderr
 
 
-def test_program_fault_exits_with_code_70() -> None:
-    code = "import braintumor.cli; braintumor.cli.command = lambda: 1 / 0; braintumor.cli.main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 70 and "ZeroDivisionError" in done.stderr
+def test_program_fault_exits_with_code_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli, "command", lambda: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 70 and "ZeroDivisionError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

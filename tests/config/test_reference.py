@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,8 @@ from braintumor.config.roles import Role
 from braintumor.config.settings import Settings, setting_variables
 from braintumor.config.variables import NIGHTLY_SCHEDULE, OF_DAGS, TASK_ROLES, Kind, Variable
 from braintumor.errors import ConfigurationError
+from tests.airflow_process import AirflowProcess
+from tests.config.connection_functions import as_airflow_reads
 from tests.conftest import run_braintumor
 
 PROJECT = Path(__file__).parents[2]
@@ -190,16 +189,9 @@ UNUSUAL = [
     '{"conn_type": "postgres", "password": "b", "host": "db", "schema": "b"}',
     '{"conn_type": "postgres", "login": "ann", "host": "/run/postgresql", "schema": "b"}',
 ]
-WITH_AIRFLOW = """
-import json, sys
-from airflow.sdk import Connection
-for text in sys.argv[1:]:
-    one = Connection.from_json(text, conn_id="x") if text.startswith("{") else Connection.from_uri(text, conn_id="x")
-    print(json.dumps([one.login, one.password, one.extra_dejson, one.get_uri().replace("postgres://", "postgresql://")]))
-"""
 
 
-def test_connection_is_read_as_airflow_reads_it() -> None:
+def test_connection_is_read_as_airflow_reads_it(in_airflow: AirflowProcess) -> None:
     def find(text: str) -> EnvironmentConnection:
         return EnvironmentConnection.find("braintumor_x", {"AIRFLOW_CONN_BRAINTUMOR_X": text})
 
@@ -210,13 +202,13 @@ def test_connection_is_read_as_airflow_reads_it() -> None:
     for database in DATABASES:
         made = Settings().with_database(lambda _name, text=database: find(text), role="scorer")  # type: ignore[misc]
         assert made.database_url == "postgresql://ann:a%40b@db:5432/braintumor"
-    command = [sys.executable, "-c", WITH_AIRFLOW, *STORES, *DATABASES, *UNUSUAL]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    expected = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    for text, (login, password, extra, uri) in zip([*STORES, *DATABASES, *UNUSUAL], expected, strict=True):
+    texts = [*STORES, *DATABASES, *UNUSUAL]
+    for text, expected in zip(texts, in_airflow.call(as_airflow_reads, texts), strict=True):
+        login, password, extra, uri = expected
         ours = find(text)
         assert (ours.login, ours.password, ours.extra_dejson) == (login, password, extra)
-        assert text in STORES or ours.get_uri().replace("postgres://", "postgresql://") == uri
+        uris = [each.replace("postgres://", "postgresql://") for each in (ours.get_uri(), uri)]
+        assert text in STORES or uris[0] == uris[1]
 
 
 def test_command_uses_the_connections_of_the_tasks() -> None:

@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from tests.dags.conftest import PROJECT, in_airflow
-
-_DUMP = """
-import json
-from airflow.dag_processing.dagbag import DagBag
-bag = DagBag({folder!r})
-assert not bag.import_errors, bag.import_errors
-print(json.dumps({{
-    dag.dag_id: dict(
-        display_name=dag.dag_display_name, owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
-        catchup=dag.catchup, max_active_runs=dag.max_active_runs,
-        cron=getattr(getattr(dag.timetable, "timetable", dag.timetable), "expression", None), start=str(dag.start_date),
-        deadlines=[(type(alert.reference).__name__, alert.interval.total_seconds(), type(alert.callback).__name__,
-                    alert.callback.path, alert.callback.kwargs) for alert in dag.deadline or []],
-        on_failure=getattr(dag.on_failure_callback, "__name__", None), is_paused=dag.is_paused_upon_creation,
-        params={{name: dict(dag.params.get_param(name).schema, description=dag.params.get_param(name).description)
-                for name in dag.params}},
-        defaults=dag.params.dump(),
-        question=next((t.body for t in dag.tasks if t.task_id == "approve"), None),
-        waits_for=[asset.name for asset in getattr(dag.timetable.asset_condition, "objects", ())],
-        tells={{t.task_id: [asset.name for asset in t.outlets] for t in dag.tasks if t.outlets}},
-        tasks={{t.task_id: dict(pool=t.pool, queue=t.queue, retries=t.retries, after=sorted(t.upstream_task_ids))
-               for t in dag.tasks}},
-    ) for dag in bag.dags.values()
-}}, default=str))
-"""
+from tests.airflow_process import PROJECT, AirflowProcess
+from tests.dags.definition_functions import definitions
 
 
 @pytest.fixture(scope="session")
-def dags(airflow_env: dict[str, str]) -> dict[str, Any]:
-    recipes = "vgg16,resnet50,/recipes/own.toml"
-    done = in_airflow(airflow_env, _DUMP.format(folder=str(PROJECT / "dags")), BRAINTUMOR_RECIPES=recipes)
-    assert done.returncode == 0, done.stderr
-    dags: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return dags
+def dags(in_airflow: AirflowProcess) -> dict[str, Any]:
+    return in_airflow.call(definitions, BRAINTUMOR_RECIPES="vgg16,resnet50,/recipes/own.toml")
 
 
 def test_each_dag_has_owner_tags_doc_and_failure_callback(dags: dict[str, Any]) -> None:
@@ -58,7 +29,7 @@ def test_dags_run_on_schedule_one_at_a_time_without_catchup(dags: dict[str, Any]
     scheduled = {"nightly_scoring": "0 1 * * *", "reviewed_labels": "30 5 * * *", "weekly_retrain": "0 3 * * 0"}
     assert crons == scheduled | by_hand
     for dag in dags.values():
-        assert (dag["catchup"], dag["max_active_runs"], dag["start"]) == (False, 1, "None")
+        assert (dag["catchup"], dag["max_active_runs"], dag["start"]) == (False, 1, None)
     assert {dags[name]["is_paused"] for name in by_hand} == {False}, (
         "they have no schedule, and a triggered run must start"
     )
@@ -79,7 +50,7 @@ def test_reviewed_labels_asset_starts_a_retrain(dags: dict[str, Any]) -> None:
 def test_retrain_deadline_is_24_hours_without_triggerer(dags: dict[str, Any]) -> None:
     kwargs = {"hours": 24.0, "policy": "ask"}
     assert dags["weekly_retrain"]["deadlines"] == [
-        ["DagRunQueuedAtDeadline", 24 * 3600, "SyncCallback", "notifications.late", kwargs]
+        ("DagRunQueuedAtDeadline", 24 * 3600, "SyncCallback", "notifications.late", kwargs)
     ]
     assert [name for name, dag in dags.items() if dag["deadlines"]] == ["weekly_retrain"]
 

@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import make_url
 
 from braintumor.config.settings import Settings
+from tests.airflow_process import AirflowProcess
 from tests.conftest import Put
-from tests.dags.conftest import DagRunner, in_airflow
+from tests.dags.common_functions import emitted_uris
+from tests.dags.conftest import DagRunner
 from tests.images import png
 
 
@@ -62,20 +64,8 @@ def test_each_task_emits_lineage_without_object_keys(
     assert "Doe" not in text and url.password and url.password not in text
 
 
-def test_lineage_lists_each_prefix_and_errors_fail_no_task(airflow_env: dict[str, str], tmp_path: Path) -> None:
-    code = """
-        import json
-        import lineage
-        from airflow.sdk.lineage import get_hook_lineage_collector
-        from braintumor.config.settings import Settings
-        lineage.emit_lineage(Settings(), reads=["scan"])
-        settings = Settings(database_url="postgresql://u:p@db.example.org/brain")
-        lineage.emit_lineage(settings, reads=["s3://a/x,1/, s3://b/y/", None, "scan"], writes=["prediction"])
-        assets = get_hook_lineage_collector().collected_assets
-        print("emitted " + json.dumps([entry.asset.uri for entry in assets.inputs + assets.outputs]))
-        """
-    done = in_airflow(airflow_env, code, **lineage_file(tmp_path / "events"))
-    (emitted,) = [line.removeprefix("emitted ") for line in done.stdout.splitlines() if line.startswith("emitted ")]
+def test_lineage_lists_each_prefix_and_errors_fail_no_task(in_airflow: AirflowProcess, tmp_path: Path) -> None:
+    emitted, log = in_airflow.call_with_log(emitted_uris, **lineage_file(tmp_path / "events"))
     tables = [f"postgres://db.example.org:5432/brain/braintumor/{name}" for name in ("scan", "prediction")]
-    assert json.loads(emitted) == ["s3://a/x,1", "s3://b/y", *tables]
-    assert "The lineage of this task cannot be collected. The task continues." in done.stdout + done.stderr
+    assert emitted == ["s3://a/x,1", "s3://b/y", *tables]
+    assert "The lineage of this task cannot be collected. The task continues." in log

@@ -16,8 +16,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from braintumor.config.settings import Settings
 from braintumor.scoring.run_report.metrics import NAMES
+from tests.airflow_process import PROJECT
 from tests.conftest import Put
-from tests.dags.conftest import PROJECT, DagRunner
+from tests.dags.conftest import DagRunner
 from tests.images import png
 from tests.webhook import receiver
 

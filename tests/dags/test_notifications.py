@@ -1,9 +1,7 @@
-"""Test notifications in a subprocess with Airflow. A real server receives the messages of its notifiers."""
+"""Test notifications with Airflow. A real server receives the messages of its notifiers."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,33 +11,13 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.reports.paths import FLIP_PREVIEW, run_page
 from braintumor.s3 import ObjectStore
-from tests.dags.conftest import PROJECT, DagRunner, in_airflow
+from tests.airflow_process import PROJECT, AirflowProcess
+from tests.dags import notification_functions as functions
+from tests.dags.conftest import DagRunner
 from tests.documents import blocks
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, rows
 from tests.webhook import WEBHOOK, Webhook, webhook
-
-_CONTEXT = """
-import time
-from types import SimpleNamespace
-import notifications
-from braintumor.promotion.approval import ApprovalDecision
-from braintumor.registry.promotions import Rollback
-
-def context(try_number=1, max_tries=2, user="ann", answered_by=None):
-    approval = answered_by and {"responded_by_user": {"name": answered_by}}
-    pulled = {"gate": VERDICT, "approve": approval}
-    return {
-        "ti": SimpleNamespace(try_number=try_number, max_tries=max_tries, xcom_pull=lambda task_ids: pulled[task_ids]),
-        "task": SimpleNamespace(retries=2),
-        "dag_run": SimpleNamespace(dag_id="weekly_retrain", run_id="manual__1", triggering_user_name=user),
-    }
-
-VERDICT = {
-    "model_name": "vgg16-7", "is_passed": False, "is_new": True,
-    "reasons": ["accuracy 0.81 is below 0.9", "s3://braintumor/models/x is missing"],
-}
-"""
 
 
 @pytest.fixture
@@ -59,31 +37,11 @@ def environment(hook: Webhook, tmp_path: Path, text: str = WEBHOOK) -> dict[str,
     }
 
 
-def logged(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the lines of the log, which Airflow can send to both streams."""
-    return (done.stdout + done.stderr).splitlines()
-
-
-def test_every_task_event_reaches_the_webhook(airflow_env: dict[str, str], hook: Webhook, tmp_path: Path) -> None:
-    code = (
-        _CONTEXT
-        + """
-model = lambda name: SimpleNamespace(model_name=name)
-notifications.refused(context(), VERDICT)
-notifications.promoted(context(), VERDICT, is_new=True)
-notifications.promoted(context(answered_by="Dr Okafor"), VERDICT, is_new=True)
-NO = ApprovalDecision(answer="reject", person="Dr Okafor", is_new=True)
-notifications.rejected(context(answered_by="Dr Okafor"), VERDICT, NO)
-notifications.rejected(context(), VERDICT, ApprovalDecision(answer="reject", person="no answer", is_new=True))
-done = Rollback(champion=model("a"), replaced=model("{{ b }}"))
-notifications.rolled_back(context(), done, with_withdrawal=True)
-notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "timed out", "reason": "timed_out"})
-"""
-    )
-    done = in_airflow(airflow_env, code, **environment(hook, tmp_path))
+def test_every_task_event_reaches_the_webhook(in_airflow: AirflowProcess, hook: Webhook, tmp_path: Path) -> None:
+    in_airflow.call(functions.send_each_event_of_a_task, **environment(hook, tmp_path))
     assert [message["event"] for message in hook.received] == [
         "refused", "promoted", "promoted", "rejected", "rejected", "rolled_back", "withdrawn", "failed"
-    ], done.stderr  # fmt: skip
+    ]  # fmt: skip
     refused, by_policy, by_person, rejected, unanswered, back, withdrawn, failed = hook.received
     assert refused["text"].startswith("vgg16-7 was trained and is not promoted, because:\n- accuracy 0.81 is below 0.9")
     assert refused["link"] == "https://airflow.example.org/braintumor/reports/model/vgg16-7/report.html"
@@ -98,67 +56,45 @@ notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id"
 
 
 def test_unchanged_result_is_sent_only_after_a_failed_try(
-    airflow_env: dict[str, str], hook: Webhook, tmp_path: Path
+    in_airflow: AirflowProcess, hook: Webhook, tmp_path: Path
 ) -> None:
-    code = (
-        _CONTEXT
-        + """
-old = VERDICT | {"is_new": False}
-notifications.refused(context(try_number=1, max_tries=2), old)
-notifications.refused(context(try_number=2, max_tries=3), old)        # cleared, so this is a first try
-notifications.refused(context(), VERDICT | {"is_passed": True})
-notifications.promoted(context(try_number=2, max_tries=2), old, is_new=False)
-"""
-    )
-    in_airflow(airflow_env, code, **environment(hook, tmp_path))
+    in_airflow.call(functions.send_unchanged_results, **environment(hook, tmp_path))
     assert [message["event"] for message in hook.received] == ["promoted"]
 
 
 def test_failing_notifier_stops_neither_others_nor_task(
-    airflow_env: dict[str, str], hook: Webhook, tmp_path: Path
+    in_airflow: AirflowProcess, hook: Webhook, tmp_path: Path
 ) -> None:
     broken = WEBHOOK.replace('"webhook"', '"{}"')
     missing = '[[notifier]]\nclass = "airflow.providers.nowhere.Notifier"\n'
     text = "\n".join([missing, *(broken.replace("{}", name) for name in ("unknown", "refuses", "hangs")), WEBHOOK])
-    code = (
-        _CONTEXT
-        + """
-from airflow.providers.http.notifications import HttpNotifier  # imported before the timeout starts
-notifications.TIMEOUT_S = 6
-began = time.monotonic()
-notifications.refused(context(), VERDICT)
-print(time.monotonic() - began)
-"""
-    )
     with webhook(status=500) as refuses, webhook(hangs_s=300) as hangs:
         given = environment(hook, tmp_path, text)
-        done = in_airflow(airflow_env, code, **given, AIRFLOW_CONN_REFUSES=refuses.url, AIRFLOW_CONN_HANGS=hangs.url)
+        given |= {"AIRFLOW_CONN_REFUSES": refuses.url, "AIRFLOW_CONN_HANGS": hangs.url}
+        seconds, log = in_airflow.call_with_log(functions.seconds_to_send_refused, 6, **given)
         assert len(refuses.received) == len(hangs.received) == 1
-    assert done.returncode == 0, done.stderr
     assert len(hook.of("refused")) == 1
-    assert float(done.stdout.splitlines()[-1]) < 60, "a hanging notifier does not delay the task"
+    assert seconds < 60, "a hanging notifier does not delay the task"
     for number, why in (
         (1, "Notifier cannot be created: No module named 'airflow.providers.nowhere'"),
         (2, "AirflowNotFoundException"),
         (3, "500"),
         (4, "no response within 6 s"),
     ):
-        (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT sent" in line]
+        (line,) = [line for line in log.splitlines() if f"notifier {number} " in line and "NOT sent" in line]
         assert why in line
 
 
-def test_unset_variable_is_logged_and_sends_nothing(airflow_env: dict[str, str]) -> None:
-    done = in_airflow(airflow_env, _CONTEXT + "notifications.refused(context(), VERDICT)")
-    (line,) = [line for line in logged(done) if "no notification is sent" in line]
+def test_unset_variable_is_logged_and_sends_nothing(in_airflow: AirflowProcess) -> None:
+    _, log = in_airflow.call_with_log(functions.send_refused)
+    (line,) = [line for line in log.splitlines() if "no notification is sent" in line]
     assert "refused: no notification is sent, because BRAINTUMOR_NOTIFIERS is not set" in line
 
 
-def test_notifier_receives_only_its_events(airflow_env: dict[str, str], hook: Webhook, tmp_path: Path) -> None:
+def test_notifier_receives_only_its_events(in_airflow: AirflowProcess, hook: Webhook, tmp_path: Path) -> None:
     text = WEBHOOK.replace("[notifier.arguments]", 'events = ["late"]\n[notifier.arguments]', 1)
-    done = in_airflow(
-        airflow_env, _CONTEXT + "notifications.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
-    )
-    assert hook.received == [] and any("no notifier in" in line for line in logged(done))
+    _, log = in_airflow.call_with_log(functions.send_refused, **environment(hook, tmp_path, text))
+    assert hook.received == [] and any("no notifier in" in line for line in log.splitlines())
 
 
 _HTTP = '[[notifier]]\nclass = "airflow.providers.http.notifications.HttpNotifier"\n'
@@ -196,28 +132,12 @@ _WRONG = {
 
 
 @pytest.fixture(scope="module")
-def refusals(airflow_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def refusals(in_airflow: AirflowProcess, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the error message for each invalid file."""
     folder = tmp_path_factory.mktemp("wrong")
     for name, (text, _) in _WRONG.items():
         (folder / name).write_text(text)
-    code = f"""
-        import json
-        from pathlib import Path
-        from braintumor.errors import ConfigurationError
-        from notifications import NotifierFile, create_notifier, SAMPLE
-        errors = {{}}
-        for file in Path({str(folder)!r}).iterdir():
-            try:
-                [create_notifier(entry, SAMPLE) for entry in NotifierFile.load(file).notifier]
-            except ConfigurationError as error:
-                errors[file.name] = str(error)
-        print(json.dumps(errors))
-        """
-    done = in_airflow(airflow_env, code)
-    assert done.returncode == 0, done.stderr
-    errors: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return errors
+    return in_airflow.call(functions.refusals, folder)
 
 
 @pytest.mark.parametrize("name", _WRONG)
@@ -228,66 +148,37 @@ def test_invalid_file_is_refused_with_position_and_remedy(refusals: dict[str, st
     assert "secret" not in message
 
 
-def test_example_in_operator_docs_is_valid(airflow_env: dict[str, str], tmp_path: Path) -> None:
+def test_example_in_operator_docs_is_valid(in_airflow: AirflowProcess, tmp_path: Path) -> None:
     (example,) = blocks((PROJECT / "docs" / "operator.md").read_text(), "toml")
     (tmp_path / "example.toml").write_text(example)
-    code = f"""
-        from pathlib import Path
-        from notifications import NotifierFile, create_notifier, SAMPLE
-        webhook, mail, slack = NotifierFile.load(Path({str(tmp_path / "example.toml")!r})).notifier
-        print(create_notifier(webhook, SAMPLE).json, create_notifier(mail, SAMPLE).subject, slack.arguments)
-        """
-    done = in_airflow(airflow_env, code)
-    assert done.returncode == 0, done.stderr
-    assert "'title': 'a subject'" in done.stdout and "[brain-tumor models] a subject" in done.stdout
+    json, subject = in_airflow.call(functions.values_of_example, tmp_path / "example.toml")
+    assert json["title"] == "a subject" and subject == "[brain-tumor models] a subject"
 
 
-def test_ended_nightly_run_is_not_late(airflow_env: dict[str, str], hook: Webhook, tmp_path: Path) -> None:
+def test_ended_nightly_run_is_not_late(in_airflow: AirflowProcess, hook: Webhook, tmp_path: Path) -> None:
     runs = [
         {"dag_id": "nightly_scoring", "dag_run_id": state, "state": state, "conf": None}
         for state in ("running", "success", "failed", "queued")
     ]
-    code = f"""
-        import notifications
-        from braintumor.config.variables import NIGHT_DEADLINE_HOURS
-        for dag_run in {runs!r}:
-            notifications.late(context={{"dag_run": dag_run}}, hours=6.0)
-        deadline = notifications.run_deadline(NIGHT_DEADLINE_HOURS)
-        print(deadline.interval, deadline.callback.path)
-        """
-    done = in_airflow(airflow_env, code, **environment(hook, tmp_path), BRAINTUMOR_NIGHT_DEADLINE_HOURS="6")
-    assert done.returncode == 0, done.stderr
-    assert "6:00:00 notifications.late" in done.stdout
+    given = {**environment(hook, tmp_path), "BRAINTUMOR_NIGHT_DEADLINE_HOURS": "6"}
+    in_airflow.call(functions.send_late, runs, 6.0, **given)
+    assert in_airflow.call(functions.night_deadline, **given) == (6, "notifications.late")
     assert [(message["event"], message["run"]) for message in hook.received] == [
         ("late", "running"),
         ("late", "queued"),
     ]
 
 
-def test_invalid_deadline_is_refused(airflow_env: dict[str, str]) -> None:
-    wrong = ["soon", "-1", "nan", "inf"]
-    code = f"""
-        import os
-        import notifications
-        from braintumor.config.variables import RETRAIN_DEADLINE_HOURS
-        from braintumor.errors import ConfigurationError
-        for hours in {wrong!r}:
-            os.environ["BRAINTUMOR_RETRAIN_DEADLINE_HOURS"] = hours
-            try:
-                notifications.run_deadline(RETRAIN_DEADLINE_HOURS, policy="ask")
-            except ConfigurationError as error:
-                print("refused:", error)
-        """
-    refusals = [line for line in in_airflow(airflow_env, code).stdout.splitlines() if line.startswith("refused:")]
-    assert len(refusals) == len(wrong)
-    for hours, refusal in zip(wrong, refusals, strict=True):
-        assert "BRAINTUMOR_RETRAIN_DEADLINE_HOURS must be a number of hours, such as 24" in refusal
-        assert hours in refusal
+@pytest.mark.parametrize("hours", ["soon", "-1", "nan", "inf"])
+def test_invalid_deadline_is_refused(in_airflow: AirflowProcess, hours: str) -> None:
+    refusal = in_airflow.call(functions.retrain_deadline_refusal, BRAINTUMOR_RETRAIN_DEADLINE_HOURS=hours)
+    assert "BRAINTUMOR_RETRAIN_DEADLINE_HOURS must be a number of hours, such as 24" in refusal
+    assert f"Received: {hours!r}" in refusal
 
 
 @pytest.mark.soak
 def test_waiting_or_ended_retrain_is_not_late(
-    airflow_env: dict[str, str], hook: Webhook, tmp_path: Path, settings: Settings
+    in_airflow: AirflowProcess, hook: Webhook, tmp_path: Path, settings: Settings
 ) -> None:
     add_model(settings, "b")
     pass_gate(settings, "b", run_key="waits")
@@ -296,18 +187,18 @@ def test_waiting_or_ended_retrain_is_not_late(
     given = {**environment(hook, tmp_path), **settings.to_environment()}
     waits = callback_run("waits")
     asked = [waits, callback_run("previews"), callback_run("trains"), callback_run("trains", state="failed")]
-    assert late(airflow_env, hook, asked, given) == ["previews", "trains"]
+    assert late(in_airflow, hook, asked, given) == ["previews", "trains"]
     without_approval = callback_run("waits", policy="auto")
-    assert late(airflow_env, hook, [without_approval], given) == ["waits"]
+    assert late(in_airflow, hook, [without_approval], given) == ["waits"]
     unreachable = {**given, "BRAINTUMOR_DATABASE_URL": "postgresql://unknown@127.0.0.1:1/none"}
-    assert late(airflow_env, hook, [waits], unreachable) == ["waits"], "an unreadable state sends the notification"
+    assert late(in_airflow, hook, [waits], unreachable) == ["waits"], "an unreadable state sends the notification"
     change(
         settings,
         """
         insert into approval_decision (gate_verdict_id, answered_at, answer, person)
         select gate_verdict_id, now(), 'approve', 'ann' from gate_verdict where run_key = 'waits'""",
     )
-    assert late(airflow_env, hook, [waits], given) == ["waits"], "the run no longer waits for approval"
+    assert late(in_airflow, hook, [waits], given) == ["waits"], "the run no longer waits for approval"
 
 
 def callback_run(run_id: str, *, state: str = "running", **conf: str) -> dict[str, Any]:
@@ -315,16 +206,10 @@ def callback_run(run_id: str, *, state: str = "running", **conf: str) -> dict[st
     return {"dag_id": "weekly_retrain", "dag_run_id": run_id, "state": state, "conf": conf or None}
 
 
-def late(airflow_env: dict[str, str], hook: Webhook, asked: list[dict[str, Any]], given: dict[str, str]) -> list[str]:
+def late(in_airflow: AirflowProcess, hook: Webhook, asked: list[dict[str, Any]], given: dict[str, str]) -> list[str]:
     """Return the runs that a late notification is sent for."""
-    code = f"""
-        import notifications
-        for dag_run in {asked!r}:
-            notifications.late(context={{"dag_run": dag_run}}, hours=24.0, policy="ask")
-        """
     hook.received.clear()
-    done = in_airflow(airflow_env, code, **given)
-    assert done.returncode == 0, done.stderr
+    in_airflow.call(functions.send_late, asked, 24.0, "ask", **given)
     return [message["run"] for message in hook.received]
 
 

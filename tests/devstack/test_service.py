@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -16,8 +16,14 @@ import pytest
 from devstack.errors import ServiceFailedError
 from devstack.service import Service, is_alive
 from devstack.state import State, inherited_environment, is_port_free
+from tests.devstack import service_programs
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
+
+
+def program(function: Callable[[], None]) -> list[str]:
+    """Return the command of a service that calls a function and then runs for 300 s."""
+    return [sys.executable, service_programs.__file__, function.__name__]
 
 
 @pytest.fixture
@@ -67,14 +73,8 @@ def test_start_replaces_process_only_for_new_settings(folder: Path) -> None:
 
 
 def test_stop_ends_children_in_other_sessions(folder: Path) -> None:
-    code = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True)\n"
-        "print(child.pid, flush=True)\n"
-        "time.sleep(300)"
-    )
     service = Service(State(folder), "scheduler")
-    service.start([sys.executable, "-c", code], {})
+    service.start(program(service_programs.start_child), {})
     service.wait(lambda: service.log.stat().st_size > 0, timeout_s=20)
     child = psutil.Process(int(service.log.read_text()))
     process = service.process()
@@ -87,11 +87,8 @@ def test_stop_ends_children_in_other_sessions(folder: Path) -> None:
 
 
 def test_process_that_ignores_signal_is_killed(folder: Path) -> None:
-    code = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
-    )
     service = Service(State(folder), "scheduler", stop_signal=signal.SIGTERM, grace_s=0.5)
-    service.start([sys.executable, "-c", code], {})
+    service.start(program(service_programs.ignore_sigterm), {})
     service.wait(lambda: "deaf" in service.log.read_text(), timeout_s=20)
     began = time.monotonic()
     service.stop()
@@ -134,8 +131,7 @@ def test_services_inherit_no_setting_of_the_shell(folder: Path, monkeypatch: pyt
         monkeypatch.setenv(name, "of production")
     monkeypatch.setenv("UNRELATED", "kept")
     service = Service(State(folder), "scheduler")
-    code = "import json, os, time; print(json.dumps(dict(os.environ)), flush=True); time.sleep(300)"
-    service.start([sys.executable, "-c", code], {"BRAINTUMOR_RECIPES": "of the stack"})
+    service.start(program(service_programs.print_environment), {"BRAINTUMOR_RECIPES": "of the stack"})
     try:
         service.wait(lambda: service.log.read_text().endswith("\n"), timeout_s=20)
     finally:

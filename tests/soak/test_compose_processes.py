@@ -34,26 +34,6 @@ _EXTRA = {  # containers have separate addresses and files, but these processes 
     "worker": ["--celery-hostname", "celery@worker", "--pid", "{folder}/worker.pid"],
     "gpu-worker": ["--celery-hostname", "celery@gpu-worker", "--pid", "{folder}/gpu-worker.pid"],
 }
-_PROBE = """
-import os
-from airflow.sdk import Connection, dag, task
-
-def seen() -> dict:
-    connections = {}
-    for name in ("db_scorer", "db_trainer", "db_promoter", "db_reviewer", "s3"):
-        try:
-            connections[name] = Connection.get("braintumor_" + name).password
-        except Exception as error:
-            connections[name] = type(error).__name__
-    return {"environment": "\\n".join(os.environ.values()), "connections": connections}
-
-@dag(schedule=None)
-def probe():
-    task(queue="default", task_id="on_default")(seen)()
-    task(queue="gpu", task_id="on_gpu")(seen)()
-
-probe()
-"""
 
 
 class Containers:
@@ -166,7 +146,7 @@ def _lay_out(started: Containers) -> None:
     started.home.mkdir()
     shutil.copytree(PROJECT / "dags", started.home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(PROJECT / "plugins", started.home / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
-    (started.home / "dags" / "probe.py").write_text(_PROBE)
+    shutil.copy(PROJECT / "tests" / "soak" / "probe_dag.py", started.home / "dags" / "probe.py")
 
 
 def _make_databases(started: Containers) -> None:

@@ -15,18 +15,10 @@ from tests.images import png_of
 
 pytestmark = pytest.mark.soak
 
-_CODE = """
-import resource, sys
-from braintumor.scoring.job import run_scoring_job
-from braintumor.config.settings import Settings
-balance = run_scoring_job(Settings.from_environment(), run_key=sys.argv[1], scans_uri=sys.argv[2])
-print(balance.count_scored, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
-
 
 def peak_megabytes(settings: Settings, prefix: str, expected: int) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", _CODE, prefix, prefix],
+        [sys.executable, "-m", "tests.soak.scoring_memory", prefix, prefix],
         env={**os.environ, **settings.to_environment()},
         capture_output=True,
         text=True,

@@ -59,13 +59,7 @@ def by_command(settings: Settings, name: str, number: int) -> subprocess.Popen[b
 
 
 def by_gate(settings: Settings, verdict: int) -> subprocess.Popen[bytes]:
-    code = "import sys; from tests.soak.test_promotion_kills import work; work(int(sys.argv[1]))"
-    return start(settings, "-c", code, str(verdict))
-
-
-def work(verdict: int) -> None:
-    """Run the task `promote` of a retrain in the process that is killed."""
-    promote_candidate(Settings.from_environment(), verdict)
+    return start(settings, "-m", "tests.soak.promoting_task", str(verdict))
 
 
 def is_connected(engine: Engine, *, writes: bool = False) -> bool:

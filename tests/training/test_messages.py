@@ -9,12 +9,6 @@ import sys
 import pytest
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-_START = """
-import braintumor.training.fit
-import keras, os, tensorflow
-tensorflow.function(lambda x: x + 1, jit_compile=True)(keras.ops.zeros(1))
-print(os.environ["TF_CPP_MIN_LOG_LEVEL"])
-"""
 
 
 @pytest.mark.parametrize(("given", "level"), [(None, "2"), ("0", "0")])
@@ -22,8 +16,7 @@ def test_tensorflow_is_silent_unless_asked_to_speak(given: str | None, level: st
     environment = {name: value for name, value in os.environ.items() if name != _LEVEL}
     if given is not None:
         environment[_LEVEL] = given
-    done = subprocess.run(
-        [sys.executable, "-c", _START], env=environment, capture_output=True, text=True, check=True, timeout=300
-    )
+    command = [sys.executable, "-m", "tests.training.start_tensorflow"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.strip() == level
     assert (done.stderr == "") == (given is None)
