@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from itertools import count
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -23,8 +24,10 @@ CHUNK_SIZE = 5
 """Small, so that a run has many claims and commits."""
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.runs", "openvino", "braintumor.imaging.decoding.dicom.reader"])
-"""Each run is a fork of a process with all imports, because the imports take longer than such a run."""
+_FORKS.set_forkserver_preload(
+    ["tests.runs", "tests.soak.promoting", "openvino", "braintumor.imaging.decoding.dicom.reader"]
+)
+"""Each process is a fork of one with all imports, because the imports take longer than such a run."""
 
 
 def put_phantoms(settings: Settings, folder: Path, *, count: int, seed: int) -> list[Path]:
@@ -54,7 +57,12 @@ def start_run(settings: Settings, run_key: str, *, dies_at: int = 0) -> ForkServ
     At the point ``dies_at`` it kills itself. Points are counted from 1: before each statement and each commit, and when
     a connection returns to the pool.
     """
-    process = _FORKS.Process(target=_work, args=(settings, run_key, dies_at))
+    return start_process(_work, settings, run_key, dies_at)
+
+
+def start_process(function: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """Start a process that calls the function."""
+    process = _FORKS.Process(target=function, args=arguments)
     process.start()
     return process
 

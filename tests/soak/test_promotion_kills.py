@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import pytest
@@ -22,6 +21,8 @@ from braintumor.promotion.promote import promote_candidate
 from braintumor.registry import model_versions, promotions
 from tests.conftest import printed
 from tests.models import add_model, champions, pass_gate, promote
+from tests.runs import end, start_process
+from tests.soak.promoting import APPLICATION, promote_by_command, promote_by_gate
 from tests.sql import change, rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
@@ -29,14 +30,12 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 _KILLS = int(os.environ.get("KILLS", "30"))
 _LINGERS = 0.2
 """Seconds that the insert and its commit take, instead of less than a millisecond."""
-_START, _CHECK, _WRITE = 1.2, 1.0, 2.5 * _LINGERS
+_START, _CHECK, _WRITE = 0.2, 1.0, 2.5 * _LINGERS
 """Seconds from start to connection, from there to the insert, and from the insert to the end.
 
 The first two are for an idle machine. On a busy machine these kills only happen earlier.
 """
 _NAMES = ("b", "c")
-_KILLED = "to be killed"
-"""Application name of the connections of killed processes."""
 
 _SLOW = f"""
 create function linger() returns trigger language plpgsql as
@@ -47,28 +46,13 @@ create constraint trigger slow_commit after insert on promotion deferrable initi
 """Slows down the insert and the commit."""
 
 
-def start(settings: Settings, *command: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **settings.to_environment(), "PGAPPNAME": _KILLED}
-    return subprocess.Popen(
-        [sys.executable, *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def by_command(settings: Settings, name: str, number: int) -> subprocess.Popen[bytes]:
-    return start(settings, "-m", "braintumor", "model", "promote", name, "--override", "--reason", f"kill {number}")
-
-
-def by_gate(settings: Settings, verdict: int) -> subprocess.Popen[bytes]:
-    return start(settings, "-m", "tests.soak.promoting_task", str(verdict))
-
-
 def is_connected(engine: Engine, *, writes: bool = False) -> bool:
     """Check that the process has a connection, or with `writes` one that is inserting a promotion."""
     at_work = text("""
         select count(*) from pg_stat_activity
         where application_name = :name and (not :writes or wait_event = 'PgSleep')""")
     with database.transaction(engine) as connection:
-        return bool(connection.scalar(at_work, {"name": _KILLED, "writes": writes}))
+        return bool(connection.scalar(at_work, {"name": APPLICATION, "writes": writes}))
 
 
 def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
@@ -78,17 +62,17 @@ def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
-def kill(engine: Engine, process: subprocess.Popen[bytes], rng: random.Random, number: int) -> bool:
+def kill(engine: Engine, process: ForkServerProcess, rng: random.Random, number: int) -> bool:
     """Kill in turn between start and connection, between connection and insert, and between insert and end.
 
     Returns whether the process was still alive. Postgres has then finished all its statements.
     """
     part = number % 3
     if part > 0:
-        wait_until(lambda: process.poll() is not None or is_connected(engine, writes=part == 2))
+        wait_until(lambda: not process.is_alive() or is_connected(engine, writes=part == 2))
     time.sleep(rng.uniform(0, (_START, _CHECK, _WRITE)[part]))
-    process.send_signal(signal.SIGKILL)
-    was_alive = process.wait() == -signal.SIGKILL
+    process.kill()
+    was_alive = end(process) == -signal.SIGKILL
     wait_until(lambda: not is_connected(engine))
     return was_alive
 
@@ -115,7 +99,10 @@ def test_killed_promotion_leaves_one_champion_and_can_be_retried(settings: Setti
         before, was = promotion_rows(settings), champions(settings)
         name = next(other for other in _NAMES if [other] != was)
         verdict = pass_gate(settings, name, run_key=f"run {number}") if number % 2 == 0 else 0
-        process = by_gate(settings, verdict) if verdict else by_command(settings, name, number)
+        if verdict:
+            process = start_process(promote_by_gate, settings, verdict)
+        else:
+            process = start_process(promote_by_command, settings, name, "--override", "--reason", f"kill {number}")
         count["killed" if kill(engine, process, rng, number) else "ended before"] += 1
         is_promoted = promotion_rows(settings) != before
         if is_promoted:
