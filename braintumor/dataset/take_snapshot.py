@@ -28,6 +28,7 @@ from braintumor.dataset.images.labeled_image import (
 from braintumor.dataset.images.local_folder import require_every_class
 from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.images.patient_table import load_patient_table
+from braintumor.dataset.images.upload_mark import require_ended_uploads
 from braintumor.dataset.label_exclusions import LabelExclusion, read_exclusions, record_exclusions, without_listed
 from braintumor.dataset.quality.checks import assess
 from braintumor.dataset.quality.gate import require_quality
@@ -85,9 +86,9 @@ def snapshot_of(settings: Settings, prefix: str | None = None, exclusion_list: P
         exclusion_list: path of the exclusion list. By default the list in the settings, if there is one.
 
     Raises:
-        DatasetError: the images do not pass the data quality gate. Or a class is missing, has fewer than
-            ``MINIMUM_PER_CLASS`` distinct images, or has no image in a split. Or the table of patients or the exclusion
-            list is invalid. No snapshot is recorded.
+        DatasetError: an upload has not ended, or the images do not pass the data quality gate. Or a class is missing,
+            has fewer than ``MINIMUM_PER_CLASS`` distinct images, or has no image in a split. Or the table of patients
+            or the exclusion list is invalid. No snapshot is recorded.
         ConfigurationError: a rule file or a setting is invalid, or a key is needed and not set.
     """
     source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
@@ -104,6 +105,7 @@ def _snapshot_of(
     rules = QualityRules.load(settings.quality_rules)
     models = S3Uri.parse_prefix(settings.require("models_uri"))
     entries = list(store.list(source))
+    require_ended_uploads(entries, source)
     table = load_patient_table(store, entries, settings.pseudonym_key, where=str(source))
     test_needs_patient = table is not None and not settings.is_yes("unidentified_in_test")
     patients = table.patients if table else {}
