@@ -38,6 +38,7 @@ from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_ima
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage, record_snapshot
 from braintumor.dataset.splits.grouping import Grouping, group_key
+from braintumor.dataset.splits.near_links import ComparedImages
 from braintumor.dataset.splits.reviewed_frames_split import ReviewedFramesSplit, split_images, split_reviewed_frames
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
@@ -63,6 +64,7 @@ class _Input:
         reviewed: the reviewed frames.
         exclusions: the rows of the exclusion list that exclude an image. They are recorded with the snapshot.
         test_needs_patient: as in ``split_images``.
+        compared: the images that the quality check has compared.
     """
 
     source: S3Uri
@@ -71,6 +73,7 @@ class _Input:
     reviewed: ReviewedImages
     exclusions: list[LabelExclusion]
     test_needs_patient: bool
+    compared: ComparedImages
 
 
 def snapshot_of(settings: Settings, prefix: str | None = None, exclusion_list: Path | None = None) -> Snapshot:
@@ -133,6 +136,7 @@ def _snapshot_of(
             reviewed=reviewed,
             exclusions=exclusions,
             test_needs_patient=test_needs_patient,
+            compared=quality.compared,
         ),
     )
     _write_manifest(store, models, snapshot)
@@ -158,9 +162,12 @@ def _take(engine: Engine, given: _Input) -> Snapshot:
                 remembered,
                 _test_hashes(connection),
                 test_needs_patient=given.test_needs_patient,
+                compared=given.compared,
             )
         else:
-            split = split_images(given.images, remembered, test_needs_patient=given.test_needs_patient)
+            split = split_images(
+                given.images, remembered, test_needs_patient=given.test_needs_patient, compared=given.compared
+            )
         _require_enough(split.grouping, given.source)
         snapshot = _build(given, split)
         _require_every_split(snapshot)
