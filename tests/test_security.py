@@ -41,6 +41,7 @@ PERMISSIONS = {
     "ListObjectsV2": "ListBucket",
     "HeadBucket": "ListBucket",
     "GetObject": "GetObject",
+    "HeadObject": "GetObject",
     "PutObject": "PutObject",
     "DeleteObject": "DeleteObject",
     "CreateBucket": "CreateBucket",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,12 +46,12 @@ def upload_killed_after(
     images: list[S3Uri] = []
     write = ObjectStore.write
 
-    def killed(self: ObjectStore, uri: S3Uri, data: bytes, *, content_type: str = "") -> None:
+    def killed(self: ObjectStore, uri: S3Uri, data: bytes, **options: Any) -> None:
         if not uri.key.endswith(MARK):
             images.append(uri)
             if len(images) > count:
                 raise KeyboardInterrupt
-        write(self, uri, data, content_type=content_type)
+        write(self, uri, data, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(ObjectStore, "write", killed)
