@@ -11,6 +11,9 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.upload_mark import MARK, begin_upload, unfinished_uploads
 from braintumor.dataset.take_snapshot import read_images, snapshot_of
+from braintumor.doctor.check_result import State
+from braintumor.doctor.installation import Installation
+from braintumor.doctor.run_checks import run_checks
 from braintumor.errors import DatasetError
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
@@ -132,3 +135,12 @@ def test_readers_of_the_dataset_ignore_marks(
     assert len(entries) == 50
     images, excluded = read_images(store, prefix, entries, anywhere=True)
     assert len(images) == 48 and excluded == []
+
+
+def test_doctor_names_an_upload_that_has_not_ended(empty_settings: Settings, store: ObjectStore, prefix: S3Uri) -> None:
+    mark = begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
+    (result,) = [each for each in run_checks(Installation(settings=empty_settings)) if each.check == "uploads"]
+    assert result.state is State.WRONG and "run the same `braintumor dataset upload` again" in result.message
+    mark.end()
+    (result,) = [each for each in run_checks(Installation(settings=empty_settings)) if each.check == "uploads"]
+    assert result.state is State.OK
