@@ -247,10 +247,19 @@ class ObjectStore:
                 body.read(1)  # because boto3 compares length and checksum at the end
             return data
 
-    def write(self, uri: S3Uri, data: bytes, *, content_type: str = "application/octet-stream") -> None:
-        """Write an object atomically."""
+    def write(
+        self, uri: S3Uri, data: bytes, *, content_type: str = "application/octet-stream", sha256: str = ""
+    ) -> None:
+        """Write an object atomically. ``sha256`` is stored with it for ``stored_sha256``."""
+        about: Any = {"ContentType": content_type, "Metadata": {"sha256": sha256} if sha256 else {}}
         with self._translated(uri):
-            self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=data, ContentType=content_type)
+            self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=data, **about)
+
+    def stored_sha256(self, uri: S3Uri) -> str | None:
+        """Return the hex sha256 that the writer of an object stored with it, or ``None``."""
+        with self._translated(uri):
+            metadata = self._client.head_object(Bucket=uri.bucket, Key=uri.key)["Metadata"]
+        return {name.lower(): value for name, value in metadata.items()}.get("sha256")  # some servers write Sha256
 
     def delete(self, uris: Iterable[S3Uri]) -> int:
         """Delete objects and return their number. A missing object is not an error."""
@@ -384,7 +393,7 @@ class ObjectStore:
             return ObjectChangedError("The object changed since it was listed.")
         if status is not None and (status >= 500 or status == 429):  # noqa: PLR2004
             return ObjectStoreUnreachableError(f"S3 at {self._endpoint} answered {status} {code}. Try again later.")
-        is_object_error = exc.operation_name == "GetObject" and code not in _CALLER_ERRORS
+        is_object_error = exc.operation_name in {"GetObject", "HeadObject"} and code not in _CALLER_ERRORS
         return (ObjectRefusedError if is_object_error else ObjectStoreError)(
             f"S3 at {self._endpoint} refused {exc.operation_name} on bucket {uri.bucket!r}: {status} {code}. "
             "Check the credentials and their policy."

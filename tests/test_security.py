@@ -29,7 +29,7 @@ from braintumor.review.images import frame_png
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from braintumor.signed_get import SignedGet
-from tests.conftest import Put, run_braintumor
+from tests.conftest import Put, invoke, run_braintumor
 from tests.images import png
 from tests.models import record_model
 from tests.reviews import add_reviews
@@ -41,6 +41,7 @@ PERMISSIONS = {
     "ListObjectsV2": "ListBucket",
     "HeadBucket": "ListBucket",
     "GetObject": "GetObject",
+    "HeadObject": "GetObject",
     "PutObject": "PutObject",
     "DeleteObject": "DeleteObject",
     "CreateBucket": "CreateBucket",
@@ -125,6 +126,19 @@ def test_scoring_and_pages_stay_within_their_policies(
     frame_png(engine, ObjectStore.connect(settings), scan_id=1, frame_index=0)
     engine.dispose()
     assert requests and {each for each in requests if not is_allowed("reviewer", *each)} == set()
+
+
+def test_uploads_stay_within_the_policy_of_the_data_manager(
+    settings: Settings, requests: Requests, phantoms: Path
+) -> None:
+    prefix = "s3://braintumor/dataset/ward b/"
+    for _ in range(2):
+        assert invoke(settings, "dataset", "upload", str(phantoms), prefix).exit_code == 0
+    assert invoke(settings, "dataset", "abandon-upload", prefix).exit_code == 0
+    assert {right for right, _ in requests} == {"ListBucket", "PutObject"}
+    assert {each for each in requests if not is_allowed("data-manager", *each)} == set()
+    store = ObjectStore.connect(settings)
+    store.delete(S3Uri(bucket=e.bucket, key=e.key) for e in list(store.list(S3Uri.parse(prefix))))
 
 
 @pytest.mark.soak

@@ -57,8 +57,8 @@ def upload(
     """Upload the labeled images of FOLDER to PREFIX in S3.
 
     The folder of an image names its class. The folder names of Kaggle's datasets are recognized too. The images are
-    stored by class. Images that are in S3 already are skipped, so an interrupted upload continues. Patients are stored
-    as keyed pseudonyms (BRAINTUMOR_PSEUDONYM_KEY).
+    stored by class. Images that are in S3 already are skipped, so an interrupted upload continues. No snapshot of
+    PREFIX is taken until the upload has ended. Patients are stored as keyed pseudonyms (BRAINTUMOR_PSEUDONYM_KEY).
     """
     from braintumor.dataset.images.local_folder import (
         count_passed_over,
@@ -69,19 +69,23 @@ def upload(
     )
     from braintumor.dataset.images.local_folder import upload as upload_files
     from braintumor.dataset.images.patient_table import read_patient_table, store_patient_table
+    from braintumor.dataset.images.upload_mark import begin_upload
     from braintumor.s3 import ObjectStore, S3Uri
 
     settings, uri = settings_of("trainer"), S3Uri.parse_prefix(prefix)
     store, files = ObjectStore.connect(settings), labeled_files(folder)
-    new = not_in_s3(store, files, uri, replaces=replaces)
-    known = ""
-    if patients is not None:  # stored before the images, so that no snapshot has the images without their patients
-        key, hashes = settings.require("pseudonym_key").encode(), sha256s(files, folder)
-        table = read_patient_table(patients, hashes, key=key, column=patient_column, where=str(folder))
-        table = store_patient_table(store, uri, table, replaces=replace_patients)
-        known = _known_patients(table, hashes.values())
+    hashes, known = sha256s(files, folder), ""
+    mark = begin_upload(store, uri, dict(zip((file.key for file in files), hashes.values(), strict=True)))
+    with mark.before_images():
+        new = not_in_s3(store, files, uri, replaces=replaces)
+        if patients is not None:  # stored before the images, so that no snapshot has the images without their patients
+            key = settings.require("pseudonym_key").encode()
+            table = read_patient_table(patients, hashes, key=key, column=patient_column, where=str(folder))
+            table = store_patient_table(store, uri, table, replaces=replace_patients)
+            known = _known_patients(table, hashes.values())
     with progress("Uploading", sum(file.size for file in new), unit=BYTES) as advance:
         upload_files(store, new, uri, on_uploaded=advance)
+    mark.end()
     click.echo(f"{len(files)} images in {uri}{known}")
     if len(new) < len(files):
         click.echo(f"{len(files) - len(new)} of them were there already", err=True)
@@ -99,6 +103,23 @@ def _known_patients(table: PatientTable, hashes: Iterable[str]) -> str:
     counts = Counter(table.patients[digest] for digest in hashes if digest in table.patients)
     patients = f": {len(counts)} patients, one of them with {max(counts.values())} images" if counts else ""
     return f". The patient is known for {counts.total()} of them{patients}"
+
+
+@dataset.command(epilog="Example: braintumor dataset abandon-upload s3://hospital/dataset/")
+@click.argument("prefix")
+def abandon_upload(prefix: str) -> None:
+    """Let snapshots use the images of interrupted uploads below PREFIX in S3 as they are.
+
+    Use this if an interrupted upload cannot be run again. The images stay in S3. An upload that still runs continues.
+    """
+    from braintumor.dataset.images.upload_mark import abandon_uploads
+    from braintumor.s3 import ObjectStore, S3Uri
+
+    abandoned = abandon_uploads(ObjectStore.connect(settings_of("trainer")), S3Uri.parse_prefix(prefix))
+    for place, began in abandoned:
+        click.echo(f"abandoned: an upload to {printable(place)} that began at {began}")
+    if not abandoned:
+        click.echo("no upload was interrupted")
 
 
 @dataset.command(epilog="Example: braintumor dataset snapshot")
@@ -248,6 +269,7 @@ def _read(
     pseudonyms for a local folder are never stored, so their key is random.
     """
     from braintumor.dataset.images.patient_table import load_patient_table, read_patient_table
+    from braintumor.dataset.images.upload_mark import require_ended_uploads
     from braintumor.s3 import ObjectStore, S3Uri
 
     if S3Uri.is_meant_by(source):
@@ -255,6 +277,7 @@ def _read(
 
         store, prefix = ObjectStore.connect(settings), S3Uri.parse_prefix(source)
         entries = list(store.list(prefix))
+        require_ended_uploads(entries, prefix)
         images, excluded = read_images(store, prefix, entries)
         return images, excluded, load_patient_table(store, entries, settings.pseudonym_key, where=source)
     from braintumor.dataset.images.local_folder import image_paths, read_files

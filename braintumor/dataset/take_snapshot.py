@@ -28,6 +28,7 @@ from braintumor.dataset.images.labeled_image import (
 from braintumor.dataset.images.local_folder import require_every_class
 from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.images.patient_table import load_patient_table
+from braintumor.dataset.images.upload_mark import require_ended_uploads
 from braintumor.dataset.label_exclusions import LabelExclusion, read_exclusions, record_exclusions, without_listed
 from braintumor.dataset.quality.checks import assess
 from braintumor.dataset.quality.gate import require_quality
@@ -37,6 +38,7 @@ from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_ima
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage, record_snapshot
 from braintumor.dataset.splits.grouping import Grouping, group_key
+from braintumor.dataset.splits.near_links import ComparedImages
 from braintumor.dataset.splits.reviewed_frames_split import ReviewedFramesSplit, split_images, split_reviewed_frames
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
@@ -62,6 +64,7 @@ class _Input:
         reviewed: the reviewed frames.
         exclusions: the rows of the exclusion list that exclude an image. They are recorded with the snapshot.
         test_needs_patient: as in ``split_images``.
+        compared: the images that the quality check has compared.
     """
 
     source: S3Uri
@@ -70,6 +73,7 @@ class _Input:
     reviewed: ReviewedImages
     exclusions: list[LabelExclusion]
     test_needs_patient: bool
+    compared: ComparedImages
 
 
 def snapshot_of(settings: Settings, prefix: str | None = None, exclusion_list: Path | None = None) -> Snapshot:
@@ -85,9 +89,9 @@ def snapshot_of(settings: Settings, prefix: str | None = None, exclusion_list: P
         exclusion_list: path of the exclusion list. By default the list in the settings, if there is one.
 
     Raises:
-        DatasetError: the images do not pass the data quality gate. Or a class is missing, has fewer than
-            ``MINIMUM_PER_CLASS`` distinct images, or has no image in a split. Or the table of patients or the exclusion
-            list is invalid. No snapshot is recorded.
+        DatasetError: an upload has not ended, or the images do not pass the data quality gate. Or a class is missing,
+            has fewer than ``MINIMUM_PER_CLASS`` distinct images, or has no image in a split. Or the table of patients
+            or the exclusion list is invalid. No snapshot is recorded.
         ConfigurationError: a rule file or a setting is invalid, or a key is needed and not set.
     """
     source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
@@ -104,6 +108,7 @@ def _snapshot_of(
     rules = QualityRules.load(settings.quality_rules)
     models = S3Uri.parse_prefix(settings.require("models_uri"))
     entries = list(store.list(source))
+    require_ended_uploads(entries, source)
     table = load_patient_table(store, entries, settings.pseudonym_key, where=str(source))
     test_needs_patient = table is not None and not settings.is_yes("unidentified_in_test")
     patients = table.patients if table else {}
@@ -131,6 +136,7 @@ def _snapshot_of(
             reviewed=reviewed,
             exclusions=exclusions,
             test_needs_patient=test_needs_patient,
+            compared=quality.compared,
         ),
     )
     _write_manifest(store, models, snapshot)
@@ -156,9 +162,12 @@ def _take(engine: Engine, given: _Input) -> Snapshot:
                 remembered,
                 _test_hashes(connection),
                 test_needs_patient=given.test_needs_patient,
+                compared=given.compared,
             )
         else:
-            split = split_images(given.images, remembered, test_needs_patient=given.test_needs_patient)
+            split = split_images(
+                given.images, remembered, test_needs_patient=given.test_needs_patient, compared=given.compared
+            )
         _require_enough(split.grouping, given.source)
         snapshot = _build(given, split)
         _require_every_split(snapshot)

@@ -89,6 +89,8 @@ def _checks(role: Role | None) -> Iterator[Check]:
     yield Check(name="S3 prefixes", run=store.prefixes_apart)
     for setting in store.prefixes(role):
         yield Check(name="S3 list", run=partial(store.lists, setting=setting), needs=(S3,))
+    if "dataset_uri" in store.prefixes(role):
+        yield Check(name="uploads", run=store.uploads_ended, needs=(S3,))
     if "scans_uri" in store.prefixes(role):
         yield Check(name="S3 read a scan", run=store.reads_a_scan, needs=(S3,))
     yield Check(name="S3 write", run=store.writes, needs=(S3,))

@@ -8,6 +8,7 @@ from itertools import islice
 
 from braintumor.config.roles import Role
 from braintumor.config.settings import setting_variables
+from braintumor.dataset.images.upload_mark import require_ended_uploads
 from braintumor.doctor.check_result import CheckResult, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import ObjectChangedError
@@ -41,6 +42,13 @@ def lists(installation: Installation, setting: str) -> Iterator[CheckResult]:
         yield ok("S3 list", f"{name}, bucket {prefix.bucket}: {'empty' if is_empty else 'can be listed'}")
     if setting == "weights_uri" and not _addresses(installation, setting):
         yield note("S3 list", f"{name} is a folder, not in S3")
+
+
+def uploads_ended(installation: Installation) -> Iterator[CheckResult]:
+    """Check that every upload of labeled images has ended, because snapshots are refused before."""
+    prefix = S3Uri.parse_prefix(installation.settings.require("dataset_uri"))
+    require_ended_uploads(installation.store.list(prefix), prefix)
+    yield ok("uploads", f"bucket {prefix.bucket}: every upload of labeled images has ended")
 
 
 def prefixes_apart(installation: Installation) -> Iterator[CheckResult]:

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.patient_table import TABLE
 from braintumor.dataset.snapshot import Snapshot, load_snapshot
+from braintumor.dataset.splits import near_links
 from braintumor.dataset.splits.split import Split
 from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
@@ -75,7 +77,9 @@ def test_a_patients_images_are_in_one_split(empty_settings: Settings, folder: Pa
         f"{4 * PER_CLASS} images" in said
         and "The patient is known for 45 of them: 24 patients, one of them with 2 images" in said
     )
-    snapshot = snapshot_of(empty_settings)
+    with patch.object(near_links, "near_pairs", wraps=near_links.near_pairs) as search:
+        snapshot = snapshot_of(empty_settings)
+    assert search.call_count == 1, "the quality check and the split share the search for near-duplicates"
     splits = splits_by_patient(snapshot, folder)
     assert len(splits) == 24 and all(len(each) == 1 for each in splits.values())
     assert load_snapshot(database.connect(empty_settings), snapshot.snapshot_id) == snapshot

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,11 +31,11 @@ from braintumor.dataset.images.labeled_image import (
     partition_images,
     to_labeled_image,
 )
-from braintumor.errors import DatasetError
+from braintumor.errors import DatasetError, ObjectMissingError, ObjectRefusedError
 from braintumor.filenames import printable
 from braintumor.imaging.decoding.types import Limits
 from braintumor.labels import CLASSES, TumorClass, parse_class
-from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 
 _BEGINNING = 1024
 """Number of first bytes that are read to identify the type of a file."""
@@ -276,8 +276,8 @@ def not_in_s3(
 ) -> list[LabeledFile]:
     """Return the files that are not below ``prefix`` yet, so that an interrupted upload continues.
 
-    The size and the ETag identify an equal object. The ETag is the MD5 of the content, except with SSE-KMS, where no
-    object counts as equal.
+    The size and the ETag identify an equal object. The ETag is the MD5 of the content, except with SSE-KMS. There the
+    sha256 that the upload stored with the object is compared, if S3 allows to read it.
 
     Args:
         store: the object store.
@@ -289,22 +289,28 @@ def not_in_s3(
         DatasetError: a file would overwrite an object with another content, and ``replaces`` is false.
     """
     stored = {entry.key: entry for entry in store.list(prefix)}
-    new: list[LabeledFile] = []
-    others: list[str] = []
-    for file in files:
-        entry = stored.get((prefix / file.key).key)
-        if entry is None:
-            new.append(file)
-        elif entry.size != file.size or entry.etag != _digest(file.path, "md5"):
-            others.append(file.key)
-            new.append(file)
+    present = [file for file in files if (prefix / file.key).key in stored]
+    are_equal = store.concurrently(lambda file: _is_equal(store, file, stored[(prefix / file.key).key]), present)
+    others = [file.key for file, is_equal in zip(present, are_equal, strict=True) if not is_equal]
+    kept = {file.key for file in present} - set(others)
     if others and not replaces:
         raise DatasetError(
             f"{len(others)} files would overwrite objects with another content in {prefix}, such as {others[0]}. "
             "Nothing was uploaded. Upload the folder to a prefix of its own below that one, or give --replace if these "
             "files are the new versions, or if the bucket uses SSE-KMS and these are the same files."
         )
-    return new
+    return [file for file in files if file.key not in kept]
+
+
+def _is_equal(store: ObjectStore, file: LabeledFile, entry: ObjectEntry) -> bool:
+    """Return whether an object has the content of a file."""
+    if entry.size != file.size:
+        return False
+    if entry.etag == _digest(file.path, "md5"):
+        return True
+    with suppress(ObjectMissingError, ObjectRefusedError):
+        return store.stored_sha256(S3Uri(bucket=entry.bucket, key=entry.key)) == _digest(file.path, "sha256")
+    return False
 
 
 def upload(
@@ -323,7 +329,7 @@ def upload(
     def put(file: LabeledFile) -> int:
         with _reading(file.path):
             data = file.path.read_bytes()
-        store.write(prefix / file.key, data)
+        store.write(prefix / file.key, data, sha256=hashlib.sha256(data).hexdigest())
         return len(data)
 
     for size in store.concurrently(put, files):

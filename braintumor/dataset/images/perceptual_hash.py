@@ -28,8 +28,8 @@ The value was chosen by inspection of the SARTAJ dataset: see docs/decisions/001
 
 _SIDE = 16
 _THUMBNAIL = 64
-_BLOCK = 512
-"""Rows of the distance matrix in memory at a time."""
+_BLOCK = 64
+"""Rows of the distance matrix in memory at a time. More rows do not fit into the processor's cache."""
 _TURNS = (
     None,
     Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,17 +62,20 @@ def from_bytes(stored: Iterable[bytes]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(stored), np.uint64).reshape(-1, len(_TURNS), _SIDE**2 // 64)
 
 
-def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
+def near_pairs(hashes: NDArray[np.uint64], first: int = 0) -> Iterator[tuple[int, int, int]]:
     """Yield (i, j, distance), i < j, for every pair of images with a distance of ``NEAR`` or less.
 
     Args:
         hashes: (N, 8, 4): image, orientation, 64-bit word.
+        first: smallest j. The images before it are not compared with each other.
     """
-    for start, distances in _distances(hashes, hashes):
+    for start in range(first, len(hashes), _BLOCK):
+        end = min(start + _BLOCK, len(hashes))
+        ((_, distances),) = _distances(hashes[start:end], hashes[:end])
         rows, columns = np.nonzero(distances <= NEAR)
         for row, column in zip(rows + start, columns, strict=True):
-            if row < column:
-                yield int(row), int(column), int(distances[row - start, column])
+            if column < row:
+                yield int(column), int(row), int(distances[row - start, column])
 
 
 def nearest(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -101,11 +104,15 @@ def _distances(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> Iterato
         hashes: (N, 8, 4): image, orientation, 64-bit word.
         among: (M, 8, 4), other images with the same axes.
     """
+    words = np.ascontiguousarray(among.transpose(1, 2, 0))
+    orientations = range(len(words))
+    compared = [(0, turn) for turn in orientations] + [(turn, 0) for turn in orientations[1:]]
     for start in range(0, len(hashes), _BLOCK):
-        block = hashes[start : start + _BLOCK, None]
+        block = hashes[start : start + _BLOCK, :, :, None]
         best = np.full((len(block), len(among)), np.iinfo(np.uint16).max, np.uint16)
-        for turn in range(among.shape[1]):
-            for ours, theirs in ((block[:, :, 0], among[None, :, turn]), (block[:, :, turn], among[None, :, 0])):
-                bits = np.bitwise_count(ours ^ theirs).sum(axis=2, dtype=np.uint16)
-                np.minimum(best, bits, out=best)
+        for ours, theirs in compared:
+            bits = np.zeros_like(best)
+            for word, others in enumerate(words[theirs]):
+                bits += np.bitwise_count(block[:, ours, word] ^ others)
+            np.minimum(best, bits, out=best)
         yield start, best

@@ -16,6 +16,7 @@ from braintumor.dataset.images.labeled_image import OUTSIDE, ExcludedImage, Labe
 from braintumor.dataset.quality.label_errors import LabelReview, review_labels
 from braintumor.dataset.quality.rules import Level, QualityCheck, QualityRules
 from braintumor.dataset.splits.grouping import Grouping, form_groups
+from braintumor.dataset.splits.near_links import ComparedImages
 from braintumor.labels import CLASSES, TumorClass
 
 _PREFIX = 12
@@ -72,6 +73,7 @@ class Quality:
         excluded: files that cannot be decoded or are outside class folders.
         grouping: the groups of the images, formed without the splits of earlier snapshots.
         review: the result of the search for label errors.
+        compared: the images with their near-duplicates, so that a snapshot does not compare them again.
     """
 
     rules_version: int
@@ -80,6 +82,7 @@ class Quality:
     excluded: tuple[ExcludedImage, ...] = field(repr=False)
     grouping: Grouping = field(repr=False)
     review: LabelReview = field(repr=False)
+    compared: ComparedImages = field(repr=False, compare=False)
 
     @property
     def blocking(self) -> list[QualityCheckResult]:
@@ -135,7 +138,8 @@ class Quality:
 def assess(images: Iterable[LabeledImage], excluded: Iterable[ExcludedImage], rules: QualityRules) -> Quality:
     """Return the results of all checks. ``excluded`` are files that cannot be decoded or are outside class folders."""
     images, excluded = tuple(sorted(images, key=lambda image: image.image_sha256)), tuple(excluded)
-    grouping = form_groups(images, {})
+    compared = ComparedImages()
+    grouping = form_groups(images, {}, compared)
     review = LabelReview(skipped="the check is off in the rule file")
     if rules.label_errors.level is not Level.OFF:
         review = review_labels(grouping.groups, maximum_images=rules.maximum_images_label_errors)
@@ -155,6 +159,7 @@ def assess(images: Iterable[LabeledImage], excluded: Iterable[ExcludedImage], ru
         excluded=excluded,
         grouping=grouping,
         review=review,
+        compared=compared,
     )
 
 

@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
-from braintumor.dataset.images.perceptual_hash import from_bytes, near_pairs
+from braintumor.dataset.splits.near_links import ComparedImages, Link, near_links
 from braintumor.dataset.splits.split import Split, SplitGroup
 from braintumor.labels import TumorClass
 from braintumor.progress import progress
@@ -34,8 +34,6 @@ MINIMUM_IDENTIFIED = 0.5
 
 Below this share, a test split of only such images would not represent the class, or would be empty.
 """
-
-Link = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +111,20 @@ def group_key(group: Sequence[DistinctImage]) -> str:
     return min(member.image.image_sha256 for member in group)
 
 
-def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split]) -> Grouping:
+def form_groups(
+    images: Iterable[LabeledImage], remembered: Mapping[str, Split], compared: ComparedImages | None = None
+) -> Grouping:
     """Group labeled images, without changing the split of any image that has one.
 
     Args:
         images: labeled images in any order.
         remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
+        compared: the images whose near-duplicates are known. The function adds ``images``.
     """
     distinct, excluded = _merge_duplicates(images)
     links = _Links(images=distinct, splits=[remembered_splits(image.files, remembered) for image in distinct])
     with progress("Searching for near-duplicates"):
-        near = near_links(image.image for image in distinct)
+        near = near_links((image.image for image in distinct), compared)
     links.exclude_contradictions(near)
     links.exclude_duplicates_in_two_splits()
     links.clusters = [*near, *patient_clusters([image.patient for image in distinct])]
@@ -166,11 +167,6 @@ def remembered_splits(files: Iterable[LabeledImage], remembered: Mapping[str, Sp
     """
     keys = {key for file in files for key in (file.pixel_sha256, file.image_sha256)}
     return {remembered[key] for key in keys if key in remembered}
-
-
-def near_links(images: Iterable[LabeledImage]) -> list[Link]:
-    """Return the positions in ``images`` of every pair of perceptually near images."""
-    return [(i, j) for i, j, _ in near_pairs(from_bytes(image.perceptual_hash for image in images))]
 
 
 def patient_clusters(identifiers: Sequence[Collection[str]]) -> list[list[int]]:

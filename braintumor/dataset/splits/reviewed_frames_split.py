@@ -22,10 +22,10 @@ from braintumor.dataset.splits.grouping import (
     form_groups,
     group_key,
     linked_groups,
-    near_links,
     patient_clusters,
     remembered_splits,
 )
+from braintumor.dataset.splits.near_links import ComparedImages, near_links
 from braintumor.dataset.splits.split import Split, assign
 from braintumor.labels import TumorClass
 
@@ -49,7 +49,11 @@ class ReviewedFramesSplit:
 
 
 def split_images(
-    images: Sequence[LabeledImage], remembered: Mapping[str, Split], *, test_needs_patient: bool = False
+    images: Sequence[LabeledImage],
+    remembered: Mapping[str, Split],
+    *,
+    test_needs_patient: bool = False,
+    compared: ComparedImages | None = None,
 ) -> ReviewedFramesSplit:
     """Group labeled images, and assign a split to each group.
 
@@ -58,8 +62,9 @@ def split_images(
         remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
         test_needs_patient: whether groups need a known patient to be put into test. This applies to the classes of
             ``Grouping.identified_classes``.
+        compared: as in ``form_groups``.
     """
-    return split_groups(form_groups(images, remembered), test_needs_patient=test_needs_patient)
+    return split_groups(form_groups(images, remembered, compared), test_needs_patient=test_needs_patient)
 
 
 def split_groups(grouping: Grouping, *, test_needs_patient: bool) -> ReviewedFramesSplit:
@@ -76,6 +81,7 @@ def split_reviewed_frames(
     test_hashes: Collection[bytes],
     *,
     test_needs_patient: bool = False,
+    compared: ComparedImages | None = None,
 ) -> ReviewedFramesSplit:
     """Group labeled images and reviewed frames, and assign a split to each group.
 
@@ -85,24 +91,26 @@ def split_reviewed_frames(
         remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
         test_hashes: perceptual hashes of the test images of every earlier snapshot.
         test_needs_patient: as in ``split_images``.
+        compared: as in ``form_groups``.
     """
+    compared = compared or ComparedImages()
     in_test = [image for image in images if remembered_splits([image], remembered) == {Split.TEST}]
-    allowed, excluded = _exclude_near_test(reviewed, remembered, {*test_hashes, *_hashes(in_test)}, in_test)
+    allowed, excluded = _exclude_near_test(reviewed, remembered, {*test_hashes, *_hashes(in_test)}, in_test, compared)
     old = [frame for frame in allowed if remembered_splits([frame], remembered)]
     # split with the old frames, so that no new image near a training frame becomes a test image
-    before = split_images([*images, *old], remembered, test_needs_patient=test_needs_patient)
+    before = split_images([*images, *old], remembered, test_needs_patient=test_needs_patient, compared=compared)
 
     assigned = {file.image_sha256: split for file, split in _files(before)}
     known = {**remembered, **assigned, **{file.pixel_sha256: split for file, split in _files(before)}}
     in_test = [file for file, split in _files(before) if split is Split.TEST]
     new = [frame for frame in allowed if not remembered_splits([frame], remembered)]
     candidates = [frame for frame in old if frame.image_sha256 in assigned] + new
-    allowed, also_excluded = _exclude_near_test(candidates, known, _hashes(in_test), in_test)
+    allowed, also_excluded = _exclude_near_test(candidates, known, _hashes(in_test), in_test, compared)
     unused = {item.image_sha256 for item in before.grouping.excluded}
     allowed, near_excluded = _exclude_near(allowed, [image for image in images if image.image_sha256 in unused])
 
     kept = [file for file, _ in _files(before) if not file.reviewed]
-    grouping = form_groups([*kept, *allowed], known)
+    grouping = form_groups([*kept, *allowed], known, compared)
     excluded += [*before.grouping.excluded, *also_excluded, *near_excluded]
     return ReviewedFramesSplit(
         grouping=replace(grouping, excluded=(*grouping.excluded, *excluded)),
@@ -125,6 +133,7 @@ def _exclude_near_test(
     remembered: Mapping[str, Split],
     test_hashes: Collection[bytes],
     in_test: Sequence[LabeledImage],
+    compared: ComparedImages,
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """Return the reviewed frames whose group has no test image, and the exclusions of the other reviewed frames.
 
@@ -133,13 +142,14 @@ def _exclude_near_test(
         remembered: splits by the sha256 of a file's bytes, and by the sha256 of its pixels.
         test_hashes: perceptual hashes of test images.
         in_test: labeled images in test, for the comparison of patients and studies.
+        compared: as in ``form_groups``.
     """
     patients = {name for image in in_test for name in image.patient}
     is_linked = [
         bool(is_near) or Split.TEST in remembered_splits([frame], remembered) or not patients.isdisjoint(frame.patient)
         for frame, is_near in zip(reviewed, _near(reviewed, test_hashes), strict=True)
     ]
-    links = near_links(reviewed) + chained(patient_clusters([frame.patient for frame in reviewed]))
+    links = near_links(reviewed, compared) + chained(patient_clusters([frame.patient for frame in reviewed]))
     numbers = linked_groups(len(reviewed), links)
     excluded = {number for number, linked in zip(numbers, is_linked, strict=True) if linked}
     allowed = [frame for frame, number in zip(reviewed, numbers, strict=True) if number not in excluded]

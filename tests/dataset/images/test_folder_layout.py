@@ -20,7 +20,7 @@ from braintumor.dataset.images.local_folder import labeled_files, other_image_ty
 from braintumor.dataset.quality.checks import assess
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.take_snapshot import read_images, snapshot_of
-from braintumor.errors import DatasetError
+from braintumor.errors import DatasetError, ObjectRefusedError
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.labels import CLASSES, TumorClass
@@ -351,3 +351,28 @@ def test_upload_skips_equal_objects_and_refuses_other_ones(empty_settings: Setti
     assert store.read(prefix / f"glioma/{second.name}") == earlier
     assert invoke(empty_settings, *arguments, "--replace").exit_code == 0
     assert store.read(prefix / f"glioma/{second.name}") == first.read_bytes()
+
+
+def test_upload_skips_equal_objects_whose_etag_is_no_md5(
+    empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = ObjectStore.list
+
+    def encrypted(self: ObjectStore, prefix: S3Uri) -> Iterator[ObjectEntry]:
+        yield from (replace(entry, etag="0" * 32) for entry in listed(self, prefix))
+
+    monkeypatch.setattr(ObjectStore, "list", encrypted)  # as with SSE-KMS
+    arguments = ("dataset", "upload", str(folder), empty_settings.require("dataset_uri"))
+    assert invoke(empty_settings, *arguments).exit_code == 0
+    again = invoke(empty_settings, *arguments)
+    assert again.exit_code == 0 and "48 of them were there already" in again.stderr
+    path = min((folder / "glioma").iterdir())
+    path.write_bytes(bytes(path.stat().st_size))
+    refused = invoke(empty_settings, *arguments)
+    assert refused.exit_code == 1 and "1 files would overwrite objects with another content" in refused.stderr
+
+    def refuse(self: ObjectStore, uri: S3Uri) -> str:
+        raise ObjectRefusedError("no right to read")
+
+    monkeypatch.setattr(ObjectStore, "stored_sha256", refuse)
+    assert "48 files would overwrite objects" in invoke(empty_settings, *arguments).stderr

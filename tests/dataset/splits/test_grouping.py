@@ -14,7 +14,9 @@ from PIL import Image, ImageEnhance
 from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.images.perceptual_hash import NEAR, near_pairs, nearest, perceptual_hashes
 from braintumor.dataset.splits import grouping as grouping_module
+from braintumor.dataset.splits import near_links as near_links_module
 from braintumor.dataset.splits.grouping import Grouping, form_groups
+from braintumor.dataset.splits.near_links import ComparedImages, near_links
 from braintumor.dataset.splits.split import Split
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
@@ -197,3 +199,18 @@ def test_identified_classes_know_half_of_their_patients() -> None:
 def test_study_alone_is_no_known_patient() -> None:
     (group,) = form_groups([image(drawn(1), "one", patient="study 1.2")], {}).groups
     assert not group[0].has_patient
+
+
+def test_images_of_two_searches_are_compared_once() -> None:
+    rng = np.random.default_rng(0)
+    hashes: NDArray[np.uint64] = rng.integers(0, 2**63, (150, 8, 4), dtype=np.uint64)
+    hashes[100, 0] = hashes[10, 3] ^ np.uint64(7)
+    hashes[140, 2], hashes[20] = hashes[130, 0], hashes[5]
+    images = [replace(image(drawn(1), str(i)), perceptual_hash=each.tobytes()) for i, each in enumerate(hashes)]
+    assert near_links(images) == [(5, 20), (10, 100), (130, 140)]
+    compared = ComparedImages()
+    assert near_links(images[:120], compared) == [(5, 20), (10, 100)]
+    with patch.object(near_links_module, "near_pairs", wraps=near_pairs) as search:
+        assert near_links(images[::-1], compared) == [(9, 19), (49, 139), (129, 144)]
+        assert near_links(images[5:21], compared) == [(0, 15)]
+    assert [call.args[1] for call in search.call_args_list] == [119], "119 different hashes were compared before"
