@@ -160,13 +160,13 @@ def url_after_undo(engine: Engine, retracted: RetractedReview, caller: Caller, f
     Outside a session, the next frame is that of the worklist with ``filters``. Without a next frame, the URL is that of
     the summary of the session, or of the worklist. It is relative to the root of the app.
     """
-    session_id = retracted.session_id
-    frame: _Frame | None = (retracted.scan_id, retracted.frame_index)
-    if retracted.is_replaced:
-        with transaction(engine) as connection:
-            _, _, frame = _queue(connection, frame, filters, session_id=session_id, person=caller.person)
+    session_id, frame = retracted.session_id, (retracted.scan_id, retracted.frame_index)
     query, end = _way(session_id, filters)
-    return end if frame is None else frame_url(*frame, query)
+    if not retracted.is_replaced:
+        return frame_url(*frame, query)
+    with transaction(engine) as connection:
+        _, _, after = _queue(connection, frame, filters, session_id=session_id, person=caller.person)
+    return end if after is None else frame_url(*after, query)
 
 
 def session_page(engine: Engine, session_id: int, caller: Caller) -> str:
