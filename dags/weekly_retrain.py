@@ -201,6 +201,8 @@ def gate(recipes: list[str] | None) -> dict[str, Any]:
     _log.info("%s. %s", verdict["model_name"], verdict["summary"])
     for reason in verdict["reasons"]:
         _log.info("failed: %s", reason)
+    if verdict["note"]:
+        _log.warning("%s", verdict["note"])
     lineage.emit_lineage(settings, reads=["evaluation"], writes=["gate_verdict"])
     notifications.refused(context, verdict)
     return verdict

@@ -277,17 +277,17 @@ def review(caller: _CallerDep, given: NewReview) -> JSONResponse:
 
 
 @app.post("/retractions", dependencies=_writes)
-def retract(caller: _CallerDep) -> JSONResponse:
-    """Retract the user's last review, and return the URL of its frame."""
+def retract(caller: _CallerDep, filters: _FiltersDep) -> JSONResponse:
+    """Retract the user's last review, and return the URL of its frame, or of the next frame if this one is gone."""
     from braintumor.review.decisions import retract_review
-    from braintumor.review.page import frame_url
+    from braintumor.review.page import url_after_undo
 
     _, engine, _ = opened()
     retracted = retract_review(engine, person=caller.person)
     if retracted is None:
         return JSONResponse({"frame": None}, headers=_LOCKED)
-    query = "" if retracted.session_id is None else f"session={retracted.session_id}"
-    return JSONResponse({"frame": frame_url(retracted.scan_id, retracted.frame_index, query)}, headers=_LOCKED)
+    url = url_after_undo(engine, retracted, caller, filters)
+    return JSONResponse({"frame": url, "is_replaced": retracted.is_replaced}, headers=_LOCKED)
 
 
 def _frame_png(scan_id: int, frame_index: int, *, size: int = 0) -> Response:

@@ -71,7 +71,9 @@ def test_every_query_in_docs_returns_rows_for_its_reader(
         connection.execute(text("update prediction set prediction_set = '{glioma,meningioma}'"))
         connection.execute(text(_EVALUATION))
         connection.execute(text("update scan set audit_probability = 0.02 where scan_id = 1"))
-        connection.execute(text("insert into evaluation_slice select evaluation_id, 'sex', 'F', 1, 1 from evaluation"))
+        connection.execute(
+            text("insert into evaluation_slice select evaluation_id, 'sex', 'F', 1, 1, 1 from evaluation")
+        )
     engine.dispose()
     add_reviews(settings, 1, "pituitary", "ann", purpose="audit", blind=True)
     for page in PAGES:

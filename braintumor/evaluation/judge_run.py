@@ -53,6 +53,10 @@ from braintumor.training.recalibrate import AUDIT_SAMPLE
 Verify = Callable[[Settings, str], Sequence[RuleOutcome]]
 """Type of a function that checks the files of the model with a given name, such as ``verify_in_subprocess``."""
 _NOT_ON_TEST = "they were fitted on the audit sample, which no rule of the gate measures"
+_STORED = (
+    "This verdict was stored earlier, by version {} of the gate's rule file. A corrected rule file does not renew it. "
+    "It applies to new candidates: to get one, trigger the DAG `weekly_retrain` again."
+)
 _REPAIRABLE = {"artifact_whole", "same_test_images"}
 """Rules whose failure a person can repair. Such a failure alone says nothing about the model."""
 
@@ -84,8 +88,9 @@ def judge_run(
     Returns:
         A dictionary. Its values ``gate_verdict_id`` and ``model_name`` identify the verdict and the candidate.
         ``is_passed`` is the decision, and ``summary`` the decision in one sentence. ``reasons`` has the reasons of the
-        failed rules. ``is_new`` is true if this call judged the candidate. ``markdown`` is the text for the approver.
-        ``report_uri`` is the address of the page that compares the models of the run.
+        failed rules. ``is_new`` is true if this call judged the candidate. Otherwise ``note`` explains why not.
+        ``markdown`` is the text for the approver. ``report_uri`` is the address of the page that compares the models of
+        the run.
 
     Raises:
         EvaluationError: no recipe of the run has an evaluated model. Or files of the candidate or of the champion are
@@ -109,6 +114,7 @@ def judge_run(
         "model_name": judgment.candidate.model_name,
         "is_passed": judgment.verdict.passed,
         "is_new": is_new,
+        "note": "" if is_new else _STORED.format(judgment.verdict.rules_version),
         "reasons": [rule.reason for rule in judgment.verdict.failed],
         "summary": judgment.verdict.summary,
         "markdown": _markdown(judgment, _missing(models, recipes), comparison),

@@ -29,6 +29,7 @@ _METRICS = (
     "expected_calibration_error", "log_loss",
 )  # fmt: skip
 _DETAILS = ("evaluation_class", "confusion_cell", "test_prediction", "evaluation_occlusion", "evaluation_slice")
+_SLICE_FIGURES = ("count_image", "count_group", "count_correct", "accuracy_low", "accuracy_high")
 _CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auroc", "support")
 
 
@@ -198,15 +199,25 @@ def _load_occlusion(connection: Connection, evaluation_id: int) -> Occlusion | N
 
 def _load_slices(connection: Connection, evaluation_id: int) -> tuple[SliceResult, ...]:
     rows = connection.execute(
-        text("""
-        select attribute, value, count_image as count, count_correct
+        text(f"""
+        select attribute, value, {", ".join(_SLICE_FIGURES)}
         from evaluation_slice
         where evaluation_id = :id
         order by attribute collate "C", value collate "C"
         """),
         {"id": evaluation_id},
     ).all()
-    return tuple(SliceResult(**row._mapping) for row in rows)
+    return tuple(
+        SliceResult(
+            attribute=row.attribute,
+            value=row.value,
+            count=row.count_image,
+            count_group=row.count_group,
+            count_correct=row.count_correct,
+            interval=None if row.accuracy_low is None else (row.accuracy_low, row.accuracy_high),
+        )
+        for row in rows
+    )
 
 
 def _record_diagnostics(connection: Connection, evaluation_id: int, diagnostics: Diagnostics) -> None:
@@ -233,8 +244,19 @@ def _record_diagnostics(connection: Connection, evaluation_id: int, diagnostics:
     copy_rows(
         connection,
         "evaluation_slice",
-        ["evaluation_id", "attribute", "value", "count_image", "count_correct"],
-        ((evaluation_id, s.attribute, s.value, s.count, s.count_correct) for s in diagnostics.slices),
+        ["evaluation_id", "attribute", "value", *_SLICE_FIGURES],
+        (
+            (
+                evaluation_id,
+                s.attribute,
+                s.value,
+                s.count,
+                s.count_group,
+                s.count_correct,
+                *(s.interval or (None, None)),
+            )
+            for s in diagnostics.slices
+        ),
     )
 
 

@@ -116,8 +116,9 @@ def estimate_figures(connection: Connection, model_version_id: int) -> list[Live
     of_all = Confidences(**connection.execute(statement("live_accuracy/confidences"), values).one()._mapping)
     scans = connection.execute(statement("live_accuracy/audited_scans"), values).all()
     of_patients = [scan for scan in scans if scan.count_scan_of_patient is not None]
-    per_scan = _figure(Figure.SCAN, scans, of_all=of_all)
-    corrected, readers = _without_errors_of_reviewers(per_scan, scans, of_all)
+    agreement = _agreement(Figure.SCAN, scans, of_all=of_all)
+    per_scan = _with_estimate(Figure.SCAN, agreement, **_counts(Figure.SCAN, scans))
+    corrected, readers = _without_errors_of_reviewers(agreement, scans)
     per_patient = _figure(
         Figure.PATIENT, of_patients, missing="no patient of an audited scan is known" if scans else ""
     )
@@ -150,49 +151,53 @@ def load_live_accuracy(connection: Connection) -> LiveAccuracy | None:
     return LiveAccuracy(figures=figures, **of_run)
 
 
-def _figure(
+def _figure(figure: Figure, scans: Sequence[Any], label: TumorClass | None = None, *, missing: str = "") -> LiveFigure:
+    """Return the figure of the audited ``scans``. ``missing`` is the reason for having none, if ``scans`` is empty."""
+    agreement = _agreement(figure, scans, label, missing=missing)
+    return _with_estimate(figure, agreement, label=label, **_counts(figure, scans))
+
+
+def _agreement(
     figure: Figure,
     scans: Sequence[Any],
     label: TumorClass | None = None,
     *,
     of_all: Confidences | None = None,
     missing: str = "",
-) -> LiveFigure:
-    """Return the figure of the audited ``scans``. ``missing`` is the reason for having none, if ``scans`` is empty."""
+) -> Estimate | str:
+    """Return the share of ``scans`` on which the reviewer agrees with the model, or why there is no estimate."""
     found = [scan for scan in scans if scan.finding is not None]
     findings = {scan.finding for scan in found}
-    counts: dict[str, Any] = {"count_settled": len(found)}
-    if figure is not Figure.FINDING:
-        outcomes = Counter(scan.outcome for scan in scans)
-        counts = {
-            "count_drawn": len(scans),
-            "count_read": len(scans) - outcomes["unread"],
-            "count_settled": outcomes["settled"],
-            "count_conflict": outcomes["conflict"],
-            "count_undecided": outcomes["undecided"] + outcomes["unusable"],
-        }
     if not scans and label is None:
-        estimate: Estimate | str = missing or f"no scan of the last {PERIOD_DAYS} days is in the audit sample"
-    elif label is None and len(findings) == 1:
-        estimate = f"reviewers found one class only ({findings.pop()})"
-    else:
-        repeats = [scan.count_scan_of_patient for scan in found] if figure is Figure.PATIENT else 1
-        estimate = estimate_accuracy(_reviewed(found, [scan.is_agreed for scan in found], repeats), of_all)
-    return _with_estimate(figure, estimate, label=label, **counts)
+        return missing or f"no scan of the last {PERIOD_DAYS} days is in the audit sample"
+    if label is None and len(findings) == 1:
+        return f"reviewers found one class only ({findings.pop()})"
+    repeats = [scan.count_scan_of_patient for scan in found] if figure is Figure.PATIENT else 1
+    return estimate_accuracy(_reviewed(found, [scan.is_agreed for scan in found], repeats), of_all)
 
 
-def _without_errors_of_reviewers(
-    per_scan: LiveFigure, scans: Sequence[Any], of_all: Confidences
-) -> tuple[LiveFigure, LiveFigure]:
-    """Return the figures ``CORRECTED`` and ``READERS``."""
+def _counts(figure: Figure, scans: Sequence[Any]) -> dict[str, int]:
+    """Return the counts of a figure, by the names of the fields of ``LiveFigure``."""
+    if figure is Figure.FINDING:
+        return {"count_settled": sum(scan.finding is not None for scan in scans)}
+    outcomes = Counter(scan.outcome for scan in scans)
+    return {
+        "count_drawn": len(scans),
+        "count_read": len(scans) - outcomes["unread"],
+        "count_settled": outcomes["settled"],
+        "count_conflict": outcomes["conflict"],
+        "count_undecided": outcomes["undecided"] + outcomes["unusable"],
+    }
+
+
+def _without_errors_of_reviewers(agreement: Estimate | str, scans: Sequence[Any]) -> tuple[LiveFigure, LiveFigure]:
+    """Return the figures ``CORRECTED`` and ``READERS``. ``agreement`` is the estimate of the figure ``SCAN``."""
     read = [scan for scan in scans if scan.finding is not None]
     twice = [scan for scan in read if scan.second_finding is not None]
-    first = _reviewed(read, [scan.is_agreed for scan in read])
     both = _reviewed(twice, [scan.finding == scan.second_finding for scan in twice])
     readers = estimate_accuracy(both)
-    of_twice = first.correct[[scan.second_finding is not None for scan in read]]
-    correlation = correlation_of_estimates(of_twice, both.correct, len(read))
-    corrected = per_scan.not_assessed or correct_for_reviewers(estimate_accuracy(first, of_all), readers, correlation)
+    agreed = np.array([scan.is_agreed for scan in twice], float)
+    corrected = correct_for_reviewers(agreement, readers, correlation_of_estimates(agreed, both.correct, len(read)))
     return (
         _with_estimate(Figure.CORRECTED, corrected, count_settled=len(read)),
         _with_estimate(Figure.READERS, readers, count_settled=len(twice)),

@@ -22,6 +22,7 @@ from braintumor.live_accuracy.estimate import (
     estimate_accuracy,
 )
 from braintumor.live_accuracy.figures import PERIOD_DAYS
+from braintumor.live_accuracy.pace import median_seconds
 
 THRESHOLDS = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
 """Thresholds of the tumor probability, which is 1 minus the probability of ``normal``. At 0 every scan is read."""
@@ -29,8 +30,6 @@ TUMOR_SHARE = 0.1
 """Assumed share of the scans with a tumor, for images of the test split, whose classes are almost balanced."""
 MINIMUM_WEEKS = 8
 """Smallest number of weeks with audited scans for a comparison with the test split."""
-_DEFAULT_SECONDS = 20.0
-"""Seconds per scan, until enough reviews are timed. A review session assumes the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +140,6 @@ def steps_on_test(
     return reading_steps(judged, seconds)
 
 
-def median_seconds(connection: Connection) -> float:
-    """Return the median time of a review in seconds, or 20 if fewer than 20 reviews are timed."""
-    return float(connection.scalar(text(_PACE)) or _DEFAULT_SECONDS)
-
-
 def predicted_steps(connection: Connection, model_name: str, seconds: float) -> list[ReadingStep]:
     """Return the steps for the test images of the snapshot that a model was trained on, as ``steps_on_test``."""
     images = connection.execute(statement("live_accuracy/tested_images"), {"name": model_name}).all()
@@ -229,8 +223,3 @@ def _per_hour(share: Estimate, seconds: float) -> tuple[float, float, float]:
 
 
 _MODEL = "select model_version_id from model_status where model_name = :name"
-_PACE = """
-    select percentile_cont(0.5) within group (order by seconds)
-    from current_review
-    where seconds > 0
-    having count(*) >= 20"""

@@ -44,11 +44,15 @@ class SavedReview:
 
 @dataclass(frozen=True, kw_only=True)
 class RetractedReview:
-    """Identify the frame and the review session of a retracted review."""
+    """Identify the frame and the review session of a retracted review.
+
+    If ``is_replaced`` is true, the file of the frame was overwritten meanwhile, and the frame has no page.
+    """
 
     scan_id: int
     frame_index: int
     session_id: int | None
+    is_replaced: bool
 
 
 def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> SavedReview:
@@ -95,7 +99,12 @@ def retract_review(engine: Engine, *, person: str) -> RetractedReview | None:
         row = connection.execute(statement("review/retract_last_review"), {"person": person}).one_or_none()
     if row is None:
         return None
-    return RetractedReview(scan_id=row.scan_id, frame_index=row.frame_index, session_id=row.review_session_id)
+    return RetractedReview(
+        scan_id=row.scan_id,
+        frame_index=row.frame_index,
+        session_id=row.review_session_id,
+        is_replaced=row.is_replaced,
+    )
 
 
 _SAVED = """

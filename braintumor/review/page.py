@@ -18,6 +18,7 @@ from braintumor.errors import ConfigurationError
 from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
 from braintumor.reports.paths import RUN_STATUS, run_path
+from braintumor.review.decisions import RetractedReview
 from braintumor.review.finding import Finding, class_words, reason_words
 from braintumor.review.session import (
     ReviewSession,
@@ -123,8 +124,7 @@ def frame_page(
         session, before, after = _queue(connection, frame, filters, session_id=session_id, person=person)
     own = next((each for each in shown.reviews if each.reviewer == person and each.retracted_at is None), None)
     sees_all = own is not None or shown.is_conflict or not caller.is_reviewer  # a second reading is independent
-    query = f"session={session_id}" if session_id is not None else filter_query(filters)
-    end = session_url(session_id) if session_id is not None else f"?{query}"
+    query, end = _way(session_id, filters)
     return _render(
         "frame.html",
         base=caller.base,
@@ -152,6 +152,21 @@ def frame_page(
         end=end,
         is_reviewer=caller.is_reviewer,
     )
+
+
+def url_after_undo(engine: Engine, retracted: RetractedReview, caller: Caller, filters: Filters) -> str:
+    """Return the URL of the frame whose review was retracted, or of the next frame if its file was overwritten.
+
+    Outside a session, the next frame is that of the worklist with ``filters``. Without a next frame, the URL is that of
+    the summary of the session, or of the worklist. It is relative to the root of the app.
+    """
+    session_id, frame = retracted.session_id, (retracted.scan_id, retracted.frame_index)
+    query, end = _way(session_id, filters)
+    if not retracted.is_replaced:
+        return frame_url(*frame, query)
+    with transaction(engine) as connection:
+        _, _, after = _queue(connection, frame, filters, session_id=session_id, person=caller.person)
+    return end if after is None else frame_url(*after, query)
 
 
 def session_page(engine: Engine, session_id: int, caller: Caller) -> str:
@@ -202,6 +217,14 @@ def session_url(session_id: int) -> str:
 def filter_query(filters: Filters) -> str:
     """Return the filters as a URL query."""
     return urlencode({name: value for name, value in _chosen(filters).items() if value})
+
+
+def _way(session_id: int | None, filters: Filters) -> tuple[str, str]:
+    """Return the query of the URLs of frames, and the URL of the page behind the last frame."""
+    if session_id is not None:
+        return f"session={session_id}", session_url(session_id)
+    query = filter_query(filters)
+    return query, f"?{query}"
 
 
 def _queue(

@@ -17,11 +17,10 @@ from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
 from braintumor.labels import CLASSES
+from braintumor.live_accuracy.pace import median_seconds
 from braintumor.review.worklist import AUDIT, Filters, first_on_worklist
 
 MAX_MINUTES = 480
-_DEFAULT_SECONDS = 20.0
-"""Seconds per frame, until a person has enough reviews to measure the person's own pace."""
 _AUDIT_SHARE, _REPEAT_SHARE = 0.2, 0.1
 _MIN_REPEAT_DAYS = 1
 """Smallest age in days of a review whose frame may be repeated, so that the reviewer does not remember the review."""
@@ -65,8 +64,7 @@ def start_session(engine: Engine, *, person: str, minutes: int) -> int:
     if not 1 <= minutes <= MAX_MINUTES:
         raise ReviewError(f"A session must have 1 to {MAX_MINUTES} minutes. Received: {minutes}. Correct it.")
     with transaction(engine) as connection:
-        pace = connection.scalar(text(_PACE), {"person": person}) or _DEFAULT_SECONDS
-        count = max(1, int(minutes * 60 / pace))
+        count = max(1, int(minutes * 60 / median_seconds(connection, person=person)))
         items = _mixed(connection, person, count)
         session_id: int = connection.execute(text(_START), {"person": person, "minutes": minutes}).scalar_one()
         for place, item in enumerate(items):
@@ -149,10 +147,6 @@ def _items(rows: Sequence[Row[Any]], purpose: str) -> list[dict[str, Any]]:
     return [{"scan": row.scan_id, "frame": row.frame_index, "purpose": purpose} for row in rows]
 
 
-_PACE = """
-    select percentile_cont(0.5) within group (order by seconds)
-    from (select seconds from review where reviewer = :person and seconds > 0 order by review_id desc limit 100) as last
-    having count(*) >= 20"""
 _START = "insert into review_session (reviewer, minutes) values (:person, :minutes) returning review_session_id"
 _ADD = """
     insert into review_session_item (review_session_id, place, scan_id, frame_index, purpose)

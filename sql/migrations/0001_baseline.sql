@@ -388,16 +388,25 @@ create table evaluation_slice (
     attribute      text not null,
     value          text not null,
     count_image    integer not null check (count_image > 0),
+    count_group    integer not null check (count_group > 0),
     count_correct  integer not null,
+    accuracy_low   double precision,
+    accuracy_high  double precision,
     primary key (evaluation_id, attribute, value)
 );
 comment on table evaluation_slice is
-    'One row per evaluation on test, attribute and value. Slices below 20 images have counts but no assessment.';
+    'One row per evaluation on test, attribute and value. Slices below 20 groups of images have counts but no assessment.';
 comment on column evaluation_slice.evaluation_id is 'The evaluation.';
 comment on column evaluation_slice.attribute is 'Attribute of the images, such as sex.';
 comment on column evaluation_slice.value is 'Value of the attribute.';
 comment on column evaluation_slice.count_image is 'Images of the slice.';
-comment on column evaluation_slice.count_correct is 'Of these, images with a correct prediction.';
+comment on column evaluation_slice.count_group is
+    'Groups of related images of the slice. A group has the images of one patient, or near-duplicates.';
+comment on column evaluation_slice.count_correct is 'Images with a correct prediction.';
+comment on column evaluation_slice.accuracy_low is
+    'Lower end of the accuracy''s 95% interval, clustered by group; null below 20 groups.';
+comment on column evaluation_slice.accuracy_high is
+    'Upper end of the accuracy''s 95% interval, clustered by group; null below 20 groups.';
 
 -- Promotions ----------------------------------------------------------------------------------------------------------
 

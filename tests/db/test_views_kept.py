@@ -122,7 +122,7 @@ def test_a_new_last_column_keeps_dependents_and_grants(
 
 def test_a_change_with_the_same_columns_keeps_the_view(empty_settings: Settings, engine: Engine, folder: Path) -> None:
     before = rows(empty_settings, OIDS)
-    edit(folder, "42_model_slice.sql", "evaluation_slice.count_image >= 20", "evaluation_slice.count_image >= 30")
+    edit(folder, "42_model_slice.sql", "evaluation_slice.count_group >= 20", "evaluation_slice.count_group >= 30")
     migrations.migrate(engine)
     assert changed_views(empty_settings, before) == set()
     assert "30" in rows(empty_settings, "select pg_get_viewdef('braintumor.model_slice'::regclass)")[0][0]

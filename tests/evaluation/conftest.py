@@ -156,8 +156,10 @@ def report(
             elsewhere=HidingEffect(count=60, count_changed=3, mean_drop=0.021),
         ),
         slices=(
-            SliceResult(attribute="format", value="jpeg", count=181, count_correct=166),
-            SliceResult(attribute="format", value="png", count=19, count_correct=17),
+            SliceResult(
+                attribute="format", value="jpeg", count=120, count_group=60, count_correct=110, interval=(0.84, 0.97)
+            ),
+            SliceResult(attribute="format", value="png", count=80, count_group=19, count_correct=73, interval=None),
         ),
         artifact_sha256s={"model.xml": "ab" * 32, "model.bin": "cd" * 32},
         plots=ModelPlots.draw(

@@ -104,19 +104,20 @@ def test_dicom_groups_are_reported_without_identities(dataset: Settings) -> None
     groups = rows(
         dataset,
         """
-        select attribute, value, count_image from evaluation_slice
+        select attribute, value, count_image, count_group from evaluation_slice
         where attribute in ('age_band', 'sex', 'manufacturer', 'field_strength', 'sequence')""",
     )
-    assert {(attribute, value) for attribute, value, _ in groups} <= VALUES
+    assert {(attribute, value) for attribute, value, *_ in groups} <= VALUES
     for name in ("age_band", "sex", "manufacturer", "field_strength", "sequence"):
-        assert sum(n for attribute, _, n in groups if attribute == name) == len(test), "every image is in one group"
-    women = sum(1 for image in test if image.attributes.get("sex") == "F")
-    assert ("sex", "F", women) in groups and 0 < women < 20
-    assert len(test) >= 20
+        assert sum(n for attribute, _, n, _ in groups if attribute == name) == len(test), "every image is in one group"
+    women = [image.group_key for image in test if image.attributes.get("sex") == "F"]
+    patients = len({image.group_key for image in test})
+    assert ("sex", "F", len(women), len(set(women))) in groups and len(women) > len(set(women)) > 0
+    assert len(test) >= 20 > patients
 
-    assert f"| sex | F | {women} | not assessed |" in card
-    assert f"| sequence | T1-weighted spin echo | {len(test)} | 0." in card
-    assert f"field_strength 1.5 T ({women})" in card, "listed as not assessed"
+    assert f"| sex | F | {len(set(women))} | {len(women)} | not assessed |" in card
+    assert f"| sequence | T1-weighted spin echo | {patients} | {len(test)} | not assessed |" in card
+    assert f"field_strength 1.5 T ({len(set(women))} groups, {len(women)} images)" in card, "listed as not assessed"
     assert "60 to 79" in report and "T1-weighted spin echo" in report
     for text in (report, card):
         assert f"all {count} images carry a patient identifier, and no patient's images are in two splits" in text

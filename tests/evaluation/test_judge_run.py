@@ -219,7 +219,10 @@ def test_a_refused_candidate_is_not_promoted(two: Settings, tmp_path: Path) -> N
     strict.write_text(LENIENT.replace("minimum_accuracy = 0.0", "minimum_accuracy = 1.0"))
     verdict = judged(replace(two, gate_rules=str(strict)), RUN)
     assert not verdict["is_passed"] and any("accuracy" in reason for reason in verdict["reasons"])
-    assert (verdict["is_new"], judged(two, RUN)["is_new"]) == (True, False), "is_new limits notifications to one"
+    again = judged(two, RUN)
+    assert (verdict["is_new"], again["is_new"]) == (True, False), "is_new limits notifications to one"
+    assert verdict["note"] == "" and not again["is_passed"], "corrected rules do not renew the verdict"
+    assert "trigger the DAG `weekly_retrain` again" in again["note"]
     with pytest.raises(PromotionError, match="The gate refused"):
         promote_candidate(two, verdict["gate_verdict_id"])
     engine = database.connect(two)

@@ -8,9 +8,10 @@ from sqlalchemy import Engine
 from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
 from braintumor.errors import ReviewError
+from braintumor.review.decisions import retract_review as undo
 from braintumor.review.decisions import save_review
 from braintumor.review.finding import Finding
-from braintumor.review.page import Caller, dashboard_page, frame_page, session_page, worklist_page
+from braintumor.review.page import Caller, dashboard_page, frame_page, session_page, url_after_undo, worklist_page
 from braintumor.review.session import find_open_session, find_session, next_item, start_session, summarize_session
 from braintumor.review.worklist import AUDIT, Filters, Tab, count_waiting, list_worklist
 from braintumor.serving.prediction import ReviewReason
@@ -107,6 +108,44 @@ def test_overwritten_files_take_no_place_on_a_page(scored: Settings, engine: Eng
     change(scored, "update scan set is_replaced = true where scan_id = 2")
     items = list_worklist(engine, Filters(tab=Tab.MINE), person="ann", count=1)
     assert [each.scan_id for each in items] == [1]
+
+
+def test_undo_leads_to_the_frame_with_its_filters(scored: Settings, engine: Engine) -> None:
+    add_reviews(scored, 2, "glioma", "ann")
+    assert undone(engine, Filters(tab=Tab.MINE)) == "frame/2/0?tab=mine"
+
+
+def test_undo_of_an_overwritten_file_leads_to_the_next_frame(scored: Settings, engine: Engine) -> None:
+    add_reviews(scored, 2, "glioma", "ann")
+    change(scored, "update scan set is_replaced = true where scan_id in (2, 4)")
+    (first, *_) = list_worklist(engine, Filters(), person="ann")
+    assert first.scan_id != 2 and undone(engine) == f"frame/{first.scan_id}/{first.frame_index}"
+    add_reviews(scored, 2, "glioma", "ann")
+    assert undone(engine, Filters(tab=Tab.CONFLICT)) == "?tab=conflict", "the tab is empty"
+    assert rows(scored, "select count(*) from review_retraction") == [(2,)]
+
+
+def test_undo_in_a_session_skips_overwritten_files(scored: Settings, engine: Engine) -> None:
+    session = start_session(engine, person="ann", minutes=1)
+    with transaction(engine) as connection:
+        first = next_item(connection, session)
+        assert first is not None
+        second = next_item(connection, session, after=first)
+    assert second is not None
+    for replaced, expected in (
+        (f"scan_id = {first[0]}", f"frame/{second[0]}/{second[1]}?session={session}"),
+        ("true", f"session/{session}"),
+    ):
+        save_review(engine, given(first[0], frame_index=first[1], session_id=session), person="ann")
+        change(scored, f"update scan set is_replaced = true where {replaced}")
+        assert undone(engine) == expected
+
+
+def undone(engine: Engine, filters: Filters | None = None) -> str:
+    """Undo ann's last decision, and return the URL of the page that she sees next."""
+    retracted = undo(engine, person="ann")
+    assert retracted is not None
+    return url_after_undo(engine, retracted, ANN, filters or Filters())
 
 
 def test_conflict_to_decide_is_before_own_conflict(scored: Settings, engine: Engine) -> None:

@@ -243,6 +243,20 @@ def test_saved_decision_is_named_and_undone_from_the_next_page(live: Stack, page
     assert page.url.endswith("/frame/3/0?tab=mine")
 
 
+def test_undo_of_an_overwritten_file_names_it_and_shows_another(live: Stack, page: Page) -> None:
+    page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0?tab=mine")
+    _press(page, "4")
+    expect(page.locator("#status")).to_have_text("Saved: pituitary, scan 3. Press U to undo.")
+    change(library(live), "update scan set is_replaced = true where scan_id = 3")
+    try:
+        with page.expect_navigation():
+            page.keyboard.press("u")
+        expect(page.locator("#status")).to_contain_text("Undone. The file of that scan was overwritten")
+        assert "/frame/3/0" not in page.url
+    finally:
+        change(library(live), "update scan set is_replaced = false where scan_id = 3")
+
+
 def test_message_not_saved_stays_visible_on_a_phone(live: Stack, page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.route("**/reviews", lambda route: route.fulfill(status=503, json={"detail": "Postgres is away."}))

@@ -11,8 +11,6 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause
 
-from braintumor.evaluation.metrics.classification import wilson_interval
-from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.registry.model_versions import ModelVersion
 
 Evidence = dict[str, dict[str, Any]]
@@ -34,16 +32,6 @@ def reason_of(content: Any) -> str:
 def estimate(value: float, low: float, high: float) -> dict[str, float]:
     """Return a value with its 95% interval."""
     return {"value": value, "low": low, "high": high}
-
-
-def share(hits: int, count: int) -> dict[str, Any]:
-    """Return the share of ``hits`` in ``count`` images with its 95% Wilson interval.
-
-    The share is not assessed if there are fewer than ``MINIMUM_IMAGES`` images.
-    """
-    if count < MINIMUM_IMAGES:
-        return not_assessed(f"{count} images, {MINIMUM_IMAGES} are required")
-    return estimate(hits / count, *wilson_interval(hits, count))
 
 
 def rows(connection: Connection, query: TextClause, model: ModelVersion, **values: Any) -> list[dict[str, Any]]:

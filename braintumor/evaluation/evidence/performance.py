@@ -10,17 +10,20 @@ from sqlalchemy import Connection
 
 from braintumor.dataset.splits.split import Split
 from braintumor.db.statements import statement
-from braintumor.evaluation.evidence.content import estimate, not_assessed, reason_of, rows, share
+from braintumor.evaluation.evidence.content import estimate, not_assessed, reason_of, rows
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
 from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
 from braintumor.evaluation.metrics.set_coverage import coverage_of
 from braintumor.evaluation.metrics.significance import ClusteredAccuracy, ImagePrediction, ImagePredictions
-from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
+from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.model_history import ModelHistory
 from braintumor.evaluation.store import load_diagnostics, load_evaluation, load_image_predictions
 from braintumor.labels import CLASSES
 from braintumor.live_accuracy.figures import Figure
 from braintumor.registry.model_versions import ModelVersion
+
+_MINIMUM_IMAGES = 20
+"""Smallest number of test images for an accuracy of the whole split."""
 
 
 def gate(history: ModelHistory) -> dict[str, Any]:
@@ -101,8 +104,8 @@ def _problem(evaluation: Evaluation | None) -> str:
     """Return why there is no accuracy on test, or an empty text."""
     if evaluation is None:
         return "the model was never evaluated on the test split of its snapshot"
-    if evaluation.count < MINIMUM_IMAGES:
-        return f"{evaluation.count} test images, {MINIMUM_IMAGES} are required"
+    if evaluation.count < _MINIMUM_IMAGES:
+        return f"{evaluation.count} test images, {_MINIMUM_IMAGES} are required"
     if sum(metrics.support > 0 for metrics in evaluation.per_class) == 1:
         return "the test images are of one class only"
     return ""
@@ -195,11 +198,18 @@ def subgroups(connection: Connection, model: ModelVersion) -> dict[str, Any]:
     slices = load_diagnostics(connection, model, model.snapshot_id, Split.TEST).slices
     return {
         "test": [
-            {"attribute": s.attribute, "value": s.value, "count_image": s.count}
-            | {"accuracy": share(s.count_correct, s.count)}
+            {"attribute": s.attribute, "value": s.value, "count_group": s.count_group, "count_image": s.count}
+            | {"accuracy": _of_slice(s)}
             for s in slices
         ]
         or not_assessed("the test images have no stored attributes"),
         "production": rows(connection, statement("evaluation/evidence_subgroups"), model)
         or not_assessed("no DICOM scan of the last 28 days has stored attributes"),
     }
+
+
+def _of_slice(result: SliceResult) -> dict[str, Any]:
+    """Return the accuracy of a slice with the interval that keeps the images of one patient together."""
+    if result.interval is None:
+        return not_assessed(f"{result.count_group} patients or groups of images, {MINIMUM_GROUPS} are required")
+    return estimate(result.accuracy, *result.interval)

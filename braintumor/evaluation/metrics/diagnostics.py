@@ -1,6 +1,6 @@
 """Measure more than accuracy on one split: calibration, speed, occlusion, slices and nearest training images.
 
-Occlusion hides parts of an image. A slice is a group of images with a common attribute.
+Occlusion hides parts of an image. A slice has the images with a common attribute.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from braintumor.evaluation.metrics.calibration import (
 )
 from braintumor.evaluation.metrics.leakage import Neighbor, nearest_in_training
 from braintumor.evaluation.metrics.occlusion import Occlusion, occlude
-from braintumor.evaluation.metrics.slices import SliceResult, slices
+from braintumor.evaluation.metrics.slices import PREDICTION, SliceResult, slices
 from braintumor.labels import CLASSES
 from braintumor.serving.backend import LoadedModel, Outputs
 
@@ -53,7 +53,7 @@ class Diagnostics:
         uncalibrated_error: expected calibration error before temperature scaling.
         throughput: speed of the served graph.
         occlusion: effect of hiding the place that the activation map marks, on test only.
-        slices: accuracy of groups of images, on test only.
+        slices: accuracy of images with a common attribute, on test only.
         neighbors: the training image nearest to each test image. Each neighbor is stored with the prediction, and
             ``load_diagnostics`` does not load it.
     """
@@ -109,28 +109,29 @@ def diagnose(
 
 
 def predictions_frame(frames: FrameArrays, probabilities: NDArray[np.floating]) -> pd.DataFrame:
-    """Return a DataFrame with one row per image, indexed by sha256: label, predicted class and attributes.
+    """Return a DataFrame with one row per image, indexed by sha256: label, predicted class, group and attributes.
 
-    The columns are ``label``, ``predicted``, and one column for each attribute that any image has.
+    The columns are ``label``, ``predicted``, ``group_key``, and one column for each attribute that any image has.
 
     Args:
         frames: N images with labels and attributes.
         probabilities: (N, 4), columns in the order of ``CLASSES``.
 
     Raises:
-        EvaluationError: an attribute is named ``label`` or ``predicted``.
+        EvaluationError: an attribute is named ``label``, ``predicted`` or ``group_key``.
     """
     known = [image.attributes for image in frames.images]
     names = dict.fromkeys(name for values in known for name in values)
-    if {"label", "predicted"} & names.keys():
+    if names.keys() & set(PREDICTION):
         raise EvaluationError(
-            "Attributes of images must not be named label or predicted. "
+            f"Attributes of images must not be named {', '.join(PREDICTION)}. "
             f"Received: {', '.join(names)}. Rename that attribute."
         )
     return pd.DataFrame(
         {
             "label": [image.label.value for image in frames.images],
             "predicted": [CLASSES[int(best)].value for best in probabilities.argmax(axis=1)],
+            "group_key": frames.groups,
             **{name: [values.get(name) for values in known] for name in names},
         },
         index=pd.Index([image.image_sha256 for image in frames.images], name="image_sha256"),

@@ -27,7 +27,8 @@ from braintumor.evaluation.store import (
     load_image_predictions,
     newest_verdict,
 )
-from braintumor.live_accuracy.reading import median_seconds, predicted_steps
+from braintumor.live_accuracy.pace import median_seconds
+from braintumor.live_accuracy.reading import predicted_steps
 from braintumor.registry.model_versions import ModelVersion, training_of
 from braintumor.reports.paths import EVIDENCE
 

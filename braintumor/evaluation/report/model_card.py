@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
+from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
 from braintumor.evaluation.report.formatting import duration, figure, interval, size
 from braintumor.evaluation.report.model_report import SPLITS, ModelReport
 from braintumor.evaluation.report.tables import missing_attributes
@@ -120,11 +120,15 @@ def _split_row(e: Evaluation) -> list[str]:
 
 def _limits(report: ModelReport) -> Iterator[str]:
     yield report.patients
-    small = [f"{s.attribute} {s.value} ({s.count})" for s in report.slices if not s.is_assessed]
+    small = [
+        f"{s.attribute} {s.value} ({s.count_group} groups, {s.count} images)"
+        for s in report.slices
+        if s.interval is None
+    ]
     if not report.slices:
         yield "Slices are not assessed because the images have no attributes."
     elif small:
-        yield f"Not assessed because of fewer than {MINIMUM_IMAGES} test images: {escaped(', '.join(small))}."
+        yield f"Not assessed because of fewer than {MINIMUM_GROUPS} groups of test images: {escaped('; '.join(small))}."
     if missing := missing_attributes(report.slices):
         yield missing
     yield from LIMITS

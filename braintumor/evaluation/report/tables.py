@@ -10,7 +10,7 @@ from braintumor.evaluation.metrics.leakage import HASH_BITS, DistanceBand
 from braintumor.evaluation.metrics.occlusion import Occlusion, window_side
 from braintumor.evaluation.metrics.optimism import MINIMUM_GROUPS
 from braintumor.evaluation.metrics.set_coverage import SetCoverage
-from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, SliceResult
+from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.report.formatting import figure, interval, share
 from braintumor.live_accuracy.reading import TUMOR_SHARE, ReadingStep
 from braintumor.markdown import escaped, table
@@ -172,21 +172,27 @@ DICOM_ATTRIBUTES = {
 
 
 def slices_table(results: Sequence[SliceResult]) -> ReportTable:
-    """Return the table of the accuracy of each slice, which is a group of test images."""
+    """Return the table of the accuracy of each slice, which has the test images with one value of an attribute."""
     return ReportTable(
-        title="Groups of test images",
+        title="Slices of the test images",
         note=(
-            f"Accuracy by attributes of the files. Groups of fewer than {MINIMUM_IMAGES} images are not assessed. "
-            "Groups also differ in their mix of classes, so examine a difference before drawing conclusions. The "
-            "intervals count each image by itself, so they are too narrow if a patient has several images. "
-            + missing_attributes(results)
+            "Accuracy by attributes of the files. A slice has the images with one value of an attribute. A group has "
+            "the images of one patient, or near-duplicates if no patient is known. Slices of fewer than "
+            f"{MINIMUM_GROUPS} groups are not assessed. The intervals are clustered by group. Slices also differ in "
+            "their mix of classes, so examine a difference before drawing conclusions. " + missing_attributes(results)
         ).rstrip(),
-        columns=("Attribute", "Group", "Images", "Accuracy (95% interval)"),
+        columns=("Attribute", "Slice", "Groups", "Images", "Accuracy (95% interval)"),
         rows=tuple(
-            (r.attribute, r.value, str(r.count), share(r.count_correct, r.count) if r.is_assessed else "not assessed")
+            (
+                r.attribute,
+                r.value,
+                str(r.count_group),
+                str(r.count),
+                interval(r.accuracy, *r.interval) if r.interval else "not assessed",
+            )
             for r in results
         )
-        or (("not assessed", "the files have no attributes", "", ""),),
+        or (("not assessed", "the files have no attributes", "", "", ""),),
     )
 
 

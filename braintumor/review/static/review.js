@@ -32,11 +32,10 @@ async function retract() {
   if (isBusy) return;
   isBusy = true;
   try {
-    const { frame } = await send("retractions", {});
+    const { frame, is_replaced } = await send(`retractions${location.search}`, {}); // the same tab and filters as before
     if (frame) {
-      leave("Undone. Decide again.");
-      const isOfSession = frame.includes("?") || location.search.includes("session=");
-      location.assign(isOfSession ? frame : frame + location.search); // the same tab and filters as before
+      leave(is_replaced ? "Undone. The file of that scan was overwritten, and its new version is another scan." : "Undone. Decide again.");
+      location.assign(frame);
     } else showStatus("You have no decision to undo.");
   } catch (error) {
     showStatus(`Not undone: ${error.message}`, true);

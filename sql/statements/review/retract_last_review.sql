@@ -1,4 +1,4 @@
--- Retracts the last review of a person. Returns no row without a review.
+-- Retracts the last review of a person, and says whether the file of its frame was overwritten. No row without a review.
 with last as (
     select review_id, scan_id, frame_index, review_session_id
     from review
@@ -12,4 +12,6 @@ retracted as (
     on conflict do nothing
     returning review_id
 )
-select last.* from last join retracted using (review_id)
+select frame.*, {% include "review/is_replaced.sql" %} as is_replaced
+from last as frame
+join retracted using (review_id)

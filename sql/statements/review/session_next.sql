@@ -1,11 +1,11 @@
 -- The next frame of a session without a review, after the frame (scan, frame) and then from the beginning. A frame whose
 -- file was overwritten meanwhile is skipped.
 select scan_id, frame_index
-from review_session_item as item
+from review_session_item as frame
 where review_session_id = :session
   and (scan_id, frame_index) is distinct from (cast(:scan as bigint), cast(:frame as integer))
   and not {% include "review/is_reviewed_in_session.sql" %}
-  and not exists (select from scan where scan.scan_id = item.scan_id and is_replaced)
+  and not {% include "review/is_replaced.sql" %}
 order by
     place > coalesce((
         select place from review_session_item

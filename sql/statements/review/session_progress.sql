@@ -2,12 +2,12 @@
 select
     minutes,
     extract(epoch from now() - started_at)::double precision as seconds,
-    (select count(*) from review_session_item as item join scan using (scan_id)
-     where item.review_session_id = :session
-       and (not scan.is_replaced or {% include "review/is_reviewed_in_session.sql" %})
+    (select count(*) from review_session_item as frame
+     where frame.review_session_id = :session
+       and (not {% include "review/is_replaced.sql" %} or {% include "review/is_reviewed_in_session.sql" %})
     ) as count_item,
-    (select count(*) from review_session_item as item
-     where item.review_session_id = :session and {% include "review/is_reviewed_in_session.sql" %}
+    (select count(*) from review_session_item as frame
+     where frame.review_session_id = :session and {% include "review/is_reviewed_in_session.sql" %}
     ) as count_reviewed
 from review_session
 where review_session_id = :session and reviewer = :person

@@ -21,7 +21,7 @@ with listed as materialized (
             else frame.is_conflict
         end
       and not {% include "review/is_hidden.sql" %}
-      and not exists (select from scan where scan.scan_id = frame.scan_id and is_replaced)
+      and not {% include "review/is_replaced.sql" %}
     order by is_last, reviewed_at desc
     limit :count
 )

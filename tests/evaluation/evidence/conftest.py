@@ -28,8 +28,8 @@ from braintumor.serving.backend import Outputs
 
 SQL = Path(__file__).with_name("evidence.sql")
 SLICES = (
-    SliceResult(attribute="sex", value="F", count=120, count_correct=100),
-    SliceResult(attribute="sex", value="M", count=19, count_correct=19),
+    SliceResult(attribute="sex", value="F", count=120, count_group=40, count_correct=100, interval=(0.7, 0.92)),
+    SliceResult(attribute="sex", value="M", count=120, count_group=6, count_correct=110, interval=None),
 )
 
 

@@ -54,8 +54,9 @@ def test_evidence_has_verdict_accuracy_alarms_and_decisions(recorded: Settings, 
     assert evidence["live"]["accuracy"]["accuracy"] == {"value": 0.9, "low": 0.78, "high": 0.96}
     assert "0 of 20 required" in reason_of(evidence["live"]["figures"][3]["accuracy"])
     female, male = evidence["subgroups"]["test"]
-    assert female["accuracy"]["value"] == pytest.approx(100 / 120)
-    assert male["accuracy"] == {"not_assessed": "19 images, 20 are required"}
+    assert female["accuracy"] == pytest.approx({"value": 100 / 120, "low": 0.7, "high": 0.92})
+    assert (male["count_image"], male["count_group"]) == (120, 6)
+    assert male["accuracy"] == {"not_assessed": "6 patients or groups of images, 20 are required"}
     assert [run["level"] for run in evidence["alarms"]["not_green"]] == ["amber", "red"]
     assert evidence["alarms"]["rejections"] == [{"reason": "unreadable", "count_scan": 1}]
     assert [each["person"] for each in evidence["decisions"]["approvals"]] == ["Ann Approver"]

@@ -102,6 +102,8 @@ def test_a_second_evaluation_replaces_the_slices(evaluated: Settings) -> None:
     by_scanner = {s.value: s.count for s in slices_stored if s.attribute == "scanner"}
     assert by_scanner == {"A": len(images) - 1, "not given": 1}
     assert sum(s.count for s in slices_stored if s.attribute == "format") == len(images)
+    (gray,) = (s for s in slices_stored if s.attribute == "color")
+    assert gray.count_group == len({image.group_key for image in images})
 
 
 def test_report_and_leaderboard_show_the_diagnostics(settings: Settings) -> None:
@@ -154,7 +156,7 @@ def test_an_attribute_named_label_is_refused(settings: Settings) -> None:
     with pytest.raises(EvaluationError, match="Received: label"):
         predictions_frame(with_first({"label": "glioma"}), chances)
     table = predictions_frame(with_first({"scanner": "A"}), chances)
-    assert list(table.columns) == ["label", "predicted", "scanner"]
+    assert list(table.columns) == ["label", "predicted", "group_key", "scanner"]
     assert [s.value for s in slices(table)] == ["A", "not given"]
 
 
