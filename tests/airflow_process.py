@@ -20,7 +20,7 @@ from braintumor.config.variables import PREFIX
 
 PROJECT = Path(__file__).parent.parent
 _FORK = multiprocessing.get_context("fork")
-_TIMEOUT_S = 200
+_TIMEOUT_S = 120
 
 T = TypeVar("T")
 
