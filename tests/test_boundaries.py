@@ -52,6 +52,12 @@ def test_what_tasks_and_pages_import_loads_no_tensorflow() -> None:
     assert not {"tensorflow", "keras"} & loaded
 
 
+def test_scoring_a_chunk_loads_no_scipy() -> None:
+    """Importing ``scipy.special`` takes a third of the time of all other imports of the task `score`."""
+    loaded = loaded_modules(import_names, "braintumor.scoring.job.ScoringJob")
+    assert "openvino" not in loaded and not {"scipy", "sklearn", "pandas", "matplotlib"} & loaded
+
+
 def test_dag_parsing_loads_no_notifier_and_no_task_module() -> None:
     assert {"nightly_scoring.py", "weekly_retrain.py", "roll_back.py"} <= {path.name for path in DAGS}
     loaded = loaded_modules(run_files, *DAGS)
