@@ -4,6 +4,7 @@
 
     python -m benchmarks.overhead compare
     python -m benchmarks.overhead compare --precisions none    # with a backend that returns at once
+    python -m benchmarks.overhead compare --images FOLDER      # with JPEG files of scans instead of phantoms
     python -m benchmarks.overhead compare --against FOLDER     # alternate with another checkout of the project
 
 A run lists, reads from S3, decodes, predicts and writes to Postgres. Each round times inference alone on the same
@@ -104,13 +105,16 @@ def main() -> None:
 @click.option("--rounds", default=_ROUNDS, show_default=True)
 @click.option("--kinds", default="jpeg,dicom", show_default=True, help="Formats of the files.")
 @click.option("--precisions", default="fp32,int8", show_default=True, help="Precisions of ResNet50, or none.")
+@click.option("--images", type=click.Path(exists=True, path_type=Path), help="JPEG files, instead of phantoms.")
 @click.option("--against", type=click.Path(exists=True, path_type=Path), multiple=True, help="Other checkouts.")
-def compare(count: int, rounds: int, kinds: str, precisions: str, against: tuple[Path, ...]) -> None:
+def compare(
+    *, count: int, rounds: int, kinds: str, precisions: str, images: Path | None, against: tuple[Path, ...]
+) -> None:
     """Print a table of processor milliseconds per file outside inference."""
     click.echo(HEAD)
     checkouts = {"this": Path(__file__).parents[1], **{folder.name: folder for folder in against}}
     backbone = None if precisions == _NONE else "resnet50"
-    with scoring_stack(backbone, count, in_8_bits="int8" in precisions) as made:
+    with scoring_stack(backbone, count, images=images, in_8_bits="int8" in precisions) as made:
         for precision, kind in product(precisions.split(","), kinds.split(",")):
             if precision != _NONE:
                 made.promote(made.models[precision])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -99,11 +100,11 @@ class ScoringStack:
 
 @contextmanager
 def scoring_stack(
-    backbone: str | None, count: int, *, airflow: bool = False, in_8_bits: bool = False
+    backbone: str | None, count: int, *, images: Path | None = None, airflow: bool = False, in_8_bits: bool = False
 ) -> Iterator[ScoringStack]:
     """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files.
 
-    Without a backbone, the champion has no files.
+    Without a backbone, the champion has no files. The files are phantoms, or copies of files below ``images``.
     """
     with TemporaryDirectory(prefix="scoring-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
         cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
@@ -115,11 +116,12 @@ def scoring_stack(
         else:
             _train(settings, store, Path(scratch) / "labeled", backbone, in_8_bits=in_8_bits)
         models = {model.precision: model for model in reversed(model_versions.list_models(engine))}
+        scans = Path(scratch) / "scans"
         yield ScoringStack(
             stack=stack,
             settings=settings,
             store=store,
-            files=write_files(Path(scratch) / "scans", count),
+            files=copy_files(images, scans, count) if images else write_files(scans, count),
             models=models,
         )
         engine.dispose()
@@ -158,6 +160,19 @@ def write_files(folder: Path, count: int) -> list[Path]:
         noisy = np.asarray(slices[number % len(slices)], np.float32) + rng.normal(0, 4, (512, 512))
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).convert("RGB").save(path, quality=90)
     return files
+
+
+def copy_files(images: Path, folder: Path, count: int) -> list[Path]:
+    """Copy ``count`` JPEG files of 512 x 512 pixels from ``images`` into ``folder``, and return the copies.
+
+    Raises:
+        ValueError: there are fewer than ``count`` such files.
+    """
+    found = [path for path in sorted(images.rglob("*.jpg")) if Image.open(path).size == (512, 512)]
+    if len(found) < count:
+        raise ValueError(f"{images} has {len(found)} JPEG files of 512 x 512 pixels. Give a smaller --count.")
+    folder.mkdir()
+    return [Path(shutil.copy(found[number * len(found) // count], folder / f"{number}.jpg")) for number in range(count)]
 
 
 def to_mr_object(path: Path) -> Path:
