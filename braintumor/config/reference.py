@@ -68,9 +68,9 @@ def sections() -> list[Section]:
         Section(
             title="Airflow's connections",
             text="Tasks and pages request them from Airflow if the environment has no `BRAINTUMOR_DATABASE_URL` (or "
-            "the role's own), or has neither `BRAINTUMOR_S3_ENDPOINT` nor `BRAINTUMOR_S3_ACCESS_KEY`. Airflow reads "
-            "them from its own database, from a secrets backend, or from the variables below. Only commands use those "
-            "of the analyst and the eraser.",
+            "the role's own), or has no `BRAINTUMOR_S3_ENDPOINT`. S3 keys in the environment replace those of the "
+            "connection. Airflow reads connections from its own database, from a secrets backend, or from the "
+            "variables below. Only commands use those of the analyst and the eraser.",
             variables=(*(_connection_of(role) for role in Role), _STORE),
         ),
         Section(title="The command", text="Read only by the command `braintumor`.", variables=variables.OF_COMMAND),
