@@ -81,7 +81,7 @@ class Cost:
         return (os.cpu_count() or 1) * (self.run - self.inference) - self.s3
 
 
-HEAD = """| files | model | code | ms (least to most) | worker | decoders | Postgres | by wall time | inference, processor |
+HEAD = """| files | model | code | ms (least to most) | worker | decoders | Postgres | by wall time | inference, CPU |
 |---|---|---|---|---:|---:|---:|---:|---:|"""
 
 
