@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 
-from braintumor.errors import DatasetError
+from braintumor.errors import DatasetError, UploadUnfinishedError
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 
 MARK = ".upload"
@@ -101,11 +101,11 @@ def require_ended_uploads(entries: Iterable[ObjectEntry], prefix: S3Uri) -> None
         prefix: the S3 prefix of the dataset.
 
     Raises:
-        DatasetError: an upload has not ended.
+        UploadUnfinishedError: an upload has not ended.
     """
     marks = unfinished_uploads(entries)
     if marks:
-        raise DatasetError(
+        raise UploadUnfinishedError(
             f"The labeled images in {prefix} are incomplete: {len(marks)} uploads have not ended. The oldest began at "
             f"{_oldest(marks)}. All uploads must have ended. If an upload still runs, wait for its end. If it was "
             "interrupted, run the same `braintumor dataset upload` again, which continues it. To use the images as "

@@ -14,7 +14,7 @@ from braintumor.dataset.take_snapshot import read_images, snapshot_of
 from braintumor.doctor.check_result import State
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.run_checks import run_checks
-from braintumor.errors import DatasetError
+from braintumor.errors import DatasetError, UploadUnfinishedError
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from tests.conftest import invoke, printed
@@ -71,7 +71,8 @@ def test_snapshot_waits_for_end_of_interrupted_upload(
     upload_killed_after(empty_settings, monkeypatch, folder, prefix, count=45)
     (mark,) = marks(store, prefix)
     began = f"{mark.modified_at:%Y-%m-%d %H:%M} UTC"
-    with pytest.raises(DatasetError, match=rf"incomplete: 1 uploads have not ended\. The oldest began at {began}"):
+    incomplete = rf"incomplete: 1 uploads have not ended\. The oldest began at {began}"
+    with pytest.raises(UploadUnfinishedError, match=incomplete):
         snapshot_of(empty_settings)
     done = invoke(empty_settings, "dataset", "validate", str(prefix))
     assert done.exit_code == 1 and "1 uploads have not ended" in done.stderr
