@@ -80,7 +80,8 @@ def begin_upload(store: ObjectStore, prefix: S3Uri, files: Mapping[str, str]) ->
                 "time may write to a prefix, because files of equal names would overwrite each other. Nothing was "
                 "uploaded. If the other upload still runs, wait for its end, or upload to a prefix of its own. If it "
                 "was interrupted, run its command again with the same files. If its files changed or are lost, run "
-                f"`braintumor dataset abandon-upload {prefix}`, and then this command again."
+                f"`braintumor dataset abandon-upload {prefix}`, and then this command again. It asks about each "
+                "unfinished upload below the prefix. Answer no for uploads to other prefixes."
             )
     return mark
 
@@ -109,20 +110,19 @@ def require_ended_uploads(entries: Iterable[ObjectEntry], prefix: S3Uri) -> None
             f"The labeled images in {prefix} are incomplete: {len(marks)} uploads have not ended. The oldest began at "
             f"{_oldest(marks)}. All uploads must have ended. If an upload still runs, wait for its end. If it was "
             "interrupted, run the same `braintumor dataset upload` again, which continues it. To use the images as "
-            f"they are, run `braintumor dataset abandon-upload {prefix}`."
+            f"they are, run `braintumor dataset abandon-upload {prefix}`, which shows each upload and asks."
         )
 
 
-def abandon_uploads(store: ObjectStore, prefix: S3Uri) -> list[tuple[str, str]]:
-    """End the mark of each unfinished upload below ``prefix``. Uploaded images stay.
+def abandon_upload(store: ObjectStore, mark: ObjectEntry) -> None:
+    """End the mark of an unfinished upload. Uploaded images stay."""
+    store.write(S3Uri(bucket=mark.bucket, key=mark.key), b"")
 
-    Returns:
-        The S3 prefix and the time of the beginning of each of these uploads, as display text.
-    """
-    marks = unfinished_uploads(store.list(prefix))
-    for entry in marks:
-        store.write(S3Uri(bucket=entry.bucket, key=entry.key), b"")
-    return [(f"s3://{entry.bucket}/{entry.key.rpartition('/')[0]}/", _began(entry)) for entry in marks]
+
+def describe_upload(mark: ObjectEntry) -> str:
+    """Return display text with the S3 prefix of an unfinished upload and the time of its beginning."""
+    folder = "".join(mark.key.rpartition("/")[:2])
+    return f"an upload to s3://{mark.bucket}/{folder} that began at {_began(mark)}"
 
 
 def _oldest(marks: Iterable[ObjectEntry]) -> str:

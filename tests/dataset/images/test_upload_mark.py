@@ -90,10 +90,22 @@ def test_interrupted_upload_below_the_dataset_stops_snapshot(
     with pytest.raises(DatasetError, match="1 uploads have not ended") as caught:
         snapshot_of(empty_settings)
     assert "ward b" not in str(caught.value), "the message is logged"
-    said = printed(empty_settings, "dataset", "abandon-upload", str(prefix))
+    said = printed(empty_settings, "dataset", "abandon-upload", "--yes", str(prefix))
     assert f"abandoned: an upload to {prefix}ward b/ that began at " in said
     assert len(snapshot_of(empty_settings).images) == 48
     assert printed(empty_settings, "dataset", "abandon-upload", str(prefix)) == "no upload was interrupted\n"
+
+
+def test_abandon_upload_asks_about_each_upload(empty_settings: Settings, store: ObjectStore, prefix: S3Uri) -> None:
+    begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
+    running = begin_upload(store, prefix / "ward b/", {"glioma/1.png": "0" * 64})
+    both = unfinished_uploads(store.list(prefix))
+    unanswered = invoke(empty_settings, "dataset", "abandon-upload", str(prefix))
+    assert unanswered.exit_code == 1 and unfinished_uploads(store.list(prefix)) == both
+    done = invoke(empty_settings, "dataset", "abandon-upload", str(prefix), answer="y\nn\n")
+    assert f"Abandon an upload to {prefix}ward b/ that began at " in done.stderr
+    assert done.stdout.startswith(f"abandoned: an upload to {prefix} that began at ")
+    assert [entry.key for entry in unfinished_uploads(store.list(prefix))] == [running.uri.key]
 
 
 def test_second_upload_is_refused_while_another_one_runs(
