@@ -2,7 +2,8 @@
 
 The mark is a hidden object below the prefix of the upload. It has content until the upload ends, and is empty after
 that. So a listing shows each unfinished upload. An upload needs no right to read or delete objects. The name of the
-mark has a digest of all files, by which an interrupted upload recognizes its own mark.
+mark has a digest of all files, by which an interrupted upload recognizes its own mark. It also has a random part, so
+that two runs of the same upload have two marks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from secrets import token_hex
 
 from braintumor.errors import DatasetError, UploadUnfinishedError
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
@@ -27,28 +29,28 @@ class UploadMark:
     Attributes:
         store: the object store.
         uri: the address of the mark.
-        continues: whether an interrupted upload of the same files left the mark.
+        same_files: the beginning of the addresses of all marks of these files.
     """
 
     store: ObjectStore
     uri: S3Uri
-    continues: bool
+    same_files: S3Uri
 
     def end(self) -> None:
-        """Record that every file is uploaded."""
-        self.store.write(self.uri, b"")
+        """Record that every file is uploaded. This also ends the marks of interrupted uploads of the same files."""
+        for mark in unfinished_uploads(self.store.list(self.same_files)):
+            abandon_upload(self.store, mark)
 
     @contextmanager
     def before_images(self) -> Iterator[None]:
         """Take the mark back if the ``with`` block fails (context manager). The block must not upload images.
 
-        The mark of an interrupted upload stays, because its images are incomplete.
+        Other marks of the same files stay. Their uploads run, or were interrupted and are incomplete.
         """
         try:
             yield
         except BaseException:
-            if not self.continues:
-                self.end()
+            self.store.write(self.uri, b"")
             raise
 
 
@@ -67,13 +69,12 @@ def begin_upload(store: ObjectStore, prefix: S3Uri, files: Mapping[str, str]) ->
         DatasetError: an upload of other files to ``prefix`` has not ended.
     """
     lines = "\n".join(f"{digest} {key}" for key, digest in sorted(files.items()))
-    uri = prefix / f".{sha256(lines.encode()).hexdigest()[:16]}{MARK}"
-    mark = UploadMark(store=store, uri=uri, continues=any(entry.size for entry in store.list(uri)))
-    if not mark.continues:  # the date of an earlier mark tells when the upload began
-        store.write(uri, _CONTENT)
+    name = f".{sha256(lines.encode()).hexdigest()[:16]}."
+    mark = UploadMark(store=store, uri=prefix / f"{name}{token_hex(4)}{MARK}", same_files=prefix / name)
+    store.write(mark.uri, _CONTENT)
     with mark.before_images():
-        hidden = unfinished_uploads(store.list(prefix / "."))
-        others = [entry for entry in hidden if entry.key != uri.key and "/" not in entry.key.removeprefix(prefix.key)]
+        names = ((entry, entry.key.removeprefix(prefix.key)) for entry in unfinished_uploads(store.list(prefix / ".")))
+        others = [entry for entry, each in names if "/" not in each and not each.startswith(name)]
         if others:
             raise DatasetError(
                 f"An upload of other files to {prefix} began at {_oldest(others)} and has not ended. One upload at a "
@@ -115,7 +116,7 @@ def require_ended_uploads(entries: Iterable[ObjectEntry], prefix: S3Uri) -> None
 
 
 def abandon_upload(store: ObjectStore, mark: ObjectEntry) -> None:
-    """End the mark of an unfinished upload. Uploaded images stay."""
+    """End a mark. Uploaded images stay."""
     store.write(S3Uri(bucket=mark.bucket, key=mark.key), b"")
 
 

@@ -78,8 +78,7 @@ def test_snapshot_waits_for_end_of_interrupted_upload(
     assert done.exit_code == 1 and "1 uploads have not ended" in done.stderr
     assert "48 images" in printed(empty_settings, "dataset", "upload", str(folder), str(prefix))
     assert len(snapshot_of(empty_settings).images) == 48
-    (ended,) = marks(store, prefix)
-    assert ended.key == mark.key and ended.size == 0, "the second upload continues the first"
+    assert [ended.size for ended in marks(store, prefix)] == [0, 0], "the second upload continues the first"
 
 
 def test_interrupted_upload_below_the_dataset_stops_snapshot(
@@ -123,7 +122,7 @@ def test_second_upload_is_refused_while_another_one_runs(
 
 def test_equal_names_with_other_content_are_another_upload(store: ObjectStore, prefix: S3Uri) -> None:
     begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
-    assert begin_upload(store, prefix, {"glioma/1.png": "0" * 64}).continues
+    begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
     with pytest.raises(DatasetError, match="has not ended"):
         begin_upload(store, prefix, {"glioma/1.png": "1" * 64})
 
@@ -136,6 +135,16 @@ def test_upload_refused_before_its_first_image_leaves_no_mark(
     shutil.copy(first, second)
     refused = invoke(empty_settings, "dataset", "upload", str(folder), str(prefix))
     assert refused.exit_code == 1 and "1 files would overwrite" in refused.stderr
+    assert unfinished_uploads(store.list(prefix)) == []
+
+
+def test_failed_run_of_an_upload_leaves_the_mark_of_the_other(store: ObjectStore, prefix: S3Uri) -> None:
+    failing = begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
+    running = begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
+    with pytest.raises(KeyboardInterrupt), failing.before_images():
+        raise KeyboardInterrupt
+    assert [entry.key for entry in unfinished_uploads(store.list(prefix))] == [running.uri.key]
+    running.end()
     assert unfinished_uploads(store.list(prefix)) == []
 
 
