@@ -91,6 +91,10 @@ class DatasetError(BrainTumorError):
     """Labeled images cannot become a snapshot."""
 
 
+class UploadUnfinishedError(DatasetError):
+    """An upload of labeled images has not ended. A retry succeeds if the upload ends before it."""
+
+
 class EvaluationError(BrainTumorError):
     """Metrics cannot be computed or compared."""
 

@@ -28,10 +28,11 @@ _RETRY_POLICY = ExceptionRetryPolicy(
                 "braintumor.errors.ObjectStoreUnreachableError",
                 "braintumor.errors.DatabaseUnreachableError",
                 "braintumor.errors.DecoderPoolError",
+                "braintumor.errors.UploadUnfinishedError",
             ],
             action=RetryAction.RETRY,
             retry_delay=timedelta(minutes=10),  # so that a restart of S3 or Postgres does not end the night
-            reason="S3, Postgres or memory was not available, and can be available later",
+            reason="S3, Postgres, memory or a complete upload was not available, and can be available later",
         ),
         RetryRule(
             exception="braintumor.errors.BrainTumorError",

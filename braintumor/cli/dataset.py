@@ -107,18 +107,25 @@ def _known_patients(table: PatientTable, hashes: Iterable[str]) -> str:
 
 @dataset.command(epilog="Example: braintumor dataset abandon-upload s3://hospital/dataset/")
 @click.argument("prefix")
-def abandon_upload(prefix: str) -> None:
+@click.option("--yes", "is_sure", is_flag=True, help="Abandon all of them and do not ask.")
+def abandon_upload(prefix: str, *, is_sure: bool) -> None:
     """Let snapshots use the images of interrupted uploads below PREFIX in S3 as they are.
 
-    Use this if an interrupted upload cannot be run again. The images stay in S3. An upload that still runs continues.
+    Use this if an interrupted upload cannot be run again. The command asks about each unfinished upload. Answer
+    no for an upload that still runs, because a snapshot could use half of its images. The images stay in S3.
     """
-    from braintumor.dataset.images.upload_mark import abandon_uploads
+    from braintumor.dataset.images.upload_mark import abandon_upload as abandon
+    from braintumor.dataset.images.upload_mark import describe_upload, unfinished_uploads
     from braintumor.s3 import ObjectStore, S3Uri
 
-    abandoned = abandon_uploads(ObjectStore.connect(settings_of("trainer")), S3Uri.parse_prefix(prefix))
-    for place, began in abandoned:
-        click.echo(f"abandoned: an upload to {printable(place)} that began at {began}")
-    if not abandoned:
+    store = ObjectStore.connect(settings_of("trainer"))
+    marks = unfinished_uploads(store.list(S3Uri.parse_prefix(prefix)))
+    for mark in marks:
+        name = printable(describe_upload(mark))
+        if is_sure or click.confirm(f"Abandon {name}?", err=True):
+            abandon(store, mark)
+            click.echo(f"abandoned: {name}")
+    if not marks:
         click.echo("no upload was interrupted")
 
 

@@ -29,7 +29,7 @@ def retry_decisions() -> list[tuple[str, str]]:
 
     raised = (
         errors.ObjectStoreUnreachableError, errors.DatabaseUnreachableError, errors.DecoderPoolError,
-        errors.DatabaseError, errors.ConfigurationError, MemoryError,
+        errors.UploadUnfinishedError, errors.DatasetError, errors.DatabaseError, errors.ConfigurationError, MemoryError,
     )  # fmt: skip
     policy = DEFAULT_ARGS["retry_policy"]
     return [(error.__name__, policy.evaluate(error("x"), 1, 5, None).action.value) for error in raised]

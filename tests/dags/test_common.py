@@ -17,6 +17,8 @@ def test_retry_policy_retries_only_temporary_errors(in_airflow: AirflowProcess) 
         ("ObjectStoreUnreachableError", "retry"),
         ("DatabaseUnreachableError", "retry"),
         ("DecoderPoolError", "retry"),
+        ("UploadUnfinishedError", "retry"),
+        ("DatasetError", "fail"),
         ("DatabaseError", "fail"),
         ("ConfigurationError", "fail"),
         ("MemoryError", "default"),

@@ -35,6 +35,7 @@ from braintumor.errors import DatasetError, ObjectMissingError, ObjectRefusedErr
 from braintumor.filenames import printable
 from braintumor.imaging.decoding.types import Limits
 from braintumor.labels import CLASSES, TumorClass, parse_class
+from braintumor.progress import BYTES, progress
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 
 _BEGINNING = 1024
@@ -266,9 +267,16 @@ def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
 
 def sha256s(files: Sequence[LabeledFile], folder: Path) -> dict[str, str]:
     """Return the hex sha256 of each file by its path below ``folder``, with forward slashes."""
-    with ThreadPoolExecutor() as threads:
-        hashes = threads.map(lambda file: _digest(file.path, "sha256"), files)
-        return {_inside(file.path, folder): digest for file, digest in zip(files, hashes, strict=True)}
+    hashes: dict[str, str] = {}
+    with (
+        ThreadPoolExecutor() as threads,
+        progress("Hashing the files", sum(file.size for file in files), unit=BYTES) as advance,
+    ):
+        digests = threads.map(lambda file: _digest(file.path, "sha256"), files)
+        for file, digest in zip(files, digests, strict=True):
+            hashes[_inside(file.path, folder)] = digest
+            advance(file.size)
+    return hashes
 
 
 def not_in_s3(
@@ -290,8 +298,13 @@ def not_in_s3(
     """
     stored = {entry.key: entry for entry in store.list(prefix)}
     present = [file for file in files if (prefix / file.key).key in stored]
-    are_equal = store.concurrently(lambda file: _is_equal(store, file, stored[(prefix / file.key).key]), present)
-    others = [file.key for file, is_equal in zip(present, are_equal, strict=True) if not is_equal]
+    others = []
+    with progress("Comparing with S3", sum(file.size for file in present), unit=BYTES) as advance:
+        are_equal = store.concurrently(lambda file: _is_equal(store, file, stored[(prefix / file.key).key]), present)
+        for file, is_equal in zip(present, are_equal, strict=True):
+            if not is_equal:
+                others.append(file.key)
+            advance(file.size)
     kept = {file.key for file in present} - set(others)
     if others and not replaces:
         raise DatasetError(

@@ -2,7 +2,8 @@
 
 The mark is a hidden object below the prefix of the upload. It has content until the upload ends, and is empty after
 that. So a listing shows each unfinished upload. An upload needs no right to read or delete objects. The name of the
-mark has a digest of all files, by which an interrupted upload recognizes its own mark.
+mark has a digest of all files, by which an interrupted upload recognizes its own mark. It also has a random part, so
+that two runs of the same upload have two marks.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from secrets import token_hex
 
-from braintumor.errors import DatasetError
+from braintumor.errors import DatasetError, UploadUnfinishedError
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 
 MARK = ".upload"
@@ -27,28 +29,28 @@ class UploadMark:
     Attributes:
         store: the object store.
         uri: the address of the mark.
-        continues: whether an interrupted upload of the same files left the mark.
+        same_files: the beginning of the addresses of all marks of these files.
     """
 
     store: ObjectStore
     uri: S3Uri
-    continues: bool
+    same_files: S3Uri
 
     def end(self) -> None:
-        """Record that every file is uploaded."""
-        self.store.write(self.uri, b"")
+        """Record that every file is uploaded. This also ends the marks of interrupted uploads of the same files."""
+        for mark in unfinished_uploads(self.store.list(self.same_files)):
+            abandon_upload(self.store, mark)
 
     @contextmanager
     def before_images(self) -> Iterator[None]:
         """Take the mark back if the ``with`` block fails (context manager). The block must not upload images.
 
-        The mark of an interrupted upload stays, because its images are incomplete.
+        Other marks of the same files stay. Their uploads run, or were interrupted and are incomplete.
         """
         try:
             yield
         except BaseException:
-            if not self.continues:
-                self.end()
+            self.store.write(self.uri, b"")
             raise
 
 
@@ -67,20 +69,20 @@ def begin_upload(store: ObjectStore, prefix: S3Uri, files: Mapping[str, str]) ->
         DatasetError: an upload of other files to ``prefix`` has not ended.
     """
     lines = "\n".join(f"{digest} {key}" for key, digest in sorted(files.items()))
-    uri = prefix / f".{sha256(lines.encode()).hexdigest()[:16]}{MARK}"
-    mark = UploadMark(store=store, uri=uri, continues=any(entry.size for entry in store.list(uri)))
-    if not mark.continues:  # the date of an earlier mark tells when the upload began
-        store.write(uri, _CONTENT)
+    name = f".{sha256(lines.encode()).hexdigest()[:16]}."
+    mark = UploadMark(store=store, uri=prefix / f"{name}{token_hex(4)}{MARK}", same_files=prefix / name)
+    store.write(mark.uri, _CONTENT)
     with mark.before_images():
-        hidden = unfinished_uploads(store.list(prefix / "."))
-        others = [entry for entry in hidden if entry.key != uri.key and "/" not in entry.key.removeprefix(prefix.key)]
+        names = ((entry, entry.key.removeprefix(prefix.key)) for entry in unfinished_uploads(store.list(prefix / ".")))
+        others = [entry for entry, each in names if "/" not in each and not each.startswith(name)]
         if others:
             raise DatasetError(
                 f"An upload of other files to {prefix} began at {_oldest(others)} and has not ended. One upload at a "
                 "time may write to a prefix, because files of equal names would overwrite each other. Nothing was "
                 "uploaded. If the other upload still runs, wait for its end, or upload to a prefix of its own. If it "
                 "was interrupted, run its command again with the same files. If its files changed or are lost, run "
-                f"`braintumor dataset abandon-upload {prefix}`, and then this command again."
+                f"`braintumor dataset abandon-upload {prefix}`, and then this command again. It asks about each "
+                "unfinished upload below the prefix. Answer no for uploads to other prefixes."
             )
     return mark
 
@@ -101,28 +103,27 @@ def require_ended_uploads(entries: Iterable[ObjectEntry], prefix: S3Uri) -> None
         prefix: the S3 prefix of the dataset.
 
     Raises:
-        DatasetError: an upload has not ended.
+        UploadUnfinishedError: an upload has not ended.
     """
     marks = unfinished_uploads(entries)
     if marks:
-        raise DatasetError(
+        raise UploadUnfinishedError(
             f"The labeled images in {prefix} are incomplete: {len(marks)} uploads have not ended. The oldest began at "
             f"{_oldest(marks)}. All uploads must have ended. If an upload still runs, wait for its end. If it was "
             "interrupted, run the same `braintumor dataset upload` again, which continues it. To use the images as "
-            f"they are, run `braintumor dataset abandon-upload {prefix}`."
+            f"they are, run `braintumor dataset abandon-upload {prefix}`, which shows each upload and asks."
         )
 
 
-def abandon_uploads(store: ObjectStore, prefix: S3Uri) -> list[tuple[str, str]]:
-    """End the mark of each unfinished upload below ``prefix``. Uploaded images stay.
+def abandon_upload(store: ObjectStore, mark: ObjectEntry) -> None:
+    """End a mark. Uploaded images stay."""
+    store.write(S3Uri(bucket=mark.bucket, key=mark.key), b"")
 
-    Returns:
-        The S3 prefix and the time of the beginning of each of these uploads, as display text.
-    """
-    marks = unfinished_uploads(store.list(prefix))
-    for entry in marks:
-        store.write(S3Uri(bucket=entry.bucket, key=entry.key), b"")
-    return [(f"s3://{entry.bucket}/{entry.key.rpartition('/')[0]}/", _began(entry)) for entry in marks]
+
+def describe_upload(mark: ObjectEntry) -> str:
+    """Return display text with the S3 prefix of an unfinished upload and the time of its beginning."""
+    folder = "".join(mark.key.rpartition("/")[:2])
+    return f"an upload to s3://{mark.bucket}/{folder} that began at {_began(mark)}"
 
 
 def _oldest(marks: Iterable[ObjectEntry]) -> str:

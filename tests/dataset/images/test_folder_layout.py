@@ -6,7 +6,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from click.testing import Result
 
 from braintumor.config.settings import Settings
+from braintumor.dataset.images import local_folder
 from braintumor.dataset.images.folder_layout import is_litter, place_of
 from braintumor.dataset.images.local_folder import labeled_files, other_image_types, read_folder, upload
 from braintumor.dataset.quality.checks import assess
@@ -351,6 +353,24 @@ def test_upload_skips_equal_objects_and_refuses_other_ones(empty_settings: Setti
     assert store.read(prefix / f"glioma/{second.name}") == earlier
     assert invoke(empty_settings, *arguments, "--replace").exit_code == 0
     assert store.read(prefix / f"glioma/{second.name}") == first.read_bytes()
+
+
+def test_repeated_upload_shows_progress_before_its_images(
+    empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: dict[str, list[int]] = {}
+
+    @contextmanager
+    def recorded(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None]]:
+        steps[label] = [total]
+        yield steps[label].append
+
+    arguments = ("dataset", "upload", str(folder), empty_settings.require("dataset_uri"))
+    assert invoke(empty_settings, *arguments).exit_code == 0
+    monkeypatch.setattr(local_folder, "progress", recorded)
+    assert invoke(empty_settings, *arguments).exit_code == 0
+    sizes = [file.size for file in labeled_files(folder)]
+    assert steps == {step: [sum(sizes), *sizes] for step in ("Hashing the files", "Comparing with S3")}
 
 
 def test_upload_skips_equal_objects_whose_etag_is_no_md5(

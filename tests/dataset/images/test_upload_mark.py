@@ -14,7 +14,7 @@ from braintumor.dataset.take_snapshot import read_images, snapshot_of
 from braintumor.doctor.check_result import State
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.run_checks import run_checks
-from braintumor.errors import DatasetError
+from braintumor.errors import DatasetError, UploadUnfinishedError
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from tests.conftest import invoke, printed
@@ -71,14 +71,14 @@ def test_snapshot_waits_for_end_of_interrupted_upload(
     upload_killed_after(empty_settings, monkeypatch, folder, prefix, count=45)
     (mark,) = marks(store, prefix)
     began = f"{mark.modified_at:%Y-%m-%d %H:%M} UTC"
-    with pytest.raises(DatasetError, match=rf"incomplete: 1 uploads have not ended\. The oldest began at {began}"):
+    incomplete = rf"incomplete: 1 uploads have not ended\. The oldest began at {began}"
+    with pytest.raises(UploadUnfinishedError, match=incomplete):
         snapshot_of(empty_settings)
     done = invoke(empty_settings, "dataset", "validate", str(prefix))
     assert done.exit_code == 1 and "1 uploads have not ended" in done.stderr
     assert "48 images" in printed(empty_settings, "dataset", "upload", str(folder), str(prefix))
     assert len(snapshot_of(empty_settings).images) == 48
-    (ended,) = marks(store, prefix)
-    assert ended.key == mark.key and ended.size == 0, "the second upload continues the first"
+    assert [ended.size for ended in marks(store, prefix)] == [0, 0], "the second upload continues the first"
 
 
 def test_interrupted_upload_below_the_dataset_stops_snapshot(
@@ -89,10 +89,22 @@ def test_interrupted_upload_below_the_dataset_stops_snapshot(
     with pytest.raises(DatasetError, match="1 uploads have not ended") as caught:
         snapshot_of(empty_settings)
     assert "ward b" not in str(caught.value), "the message is logged"
-    said = printed(empty_settings, "dataset", "abandon-upload", str(prefix))
+    said = printed(empty_settings, "dataset", "abandon-upload", "--yes", str(prefix))
     assert f"abandoned: an upload to {prefix}ward b/ that began at " in said
     assert len(snapshot_of(empty_settings).images) == 48
     assert printed(empty_settings, "dataset", "abandon-upload", str(prefix)) == "no upload was interrupted\n"
+
+
+def test_abandon_upload_asks_about_each_upload(empty_settings: Settings, store: ObjectStore, prefix: S3Uri) -> None:
+    begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
+    running = begin_upload(store, prefix / "ward b/", {"glioma/1.png": "0" * 64})
+    both = unfinished_uploads(store.list(prefix))
+    unanswered = invoke(empty_settings, "dataset", "abandon-upload", str(prefix))
+    assert unanswered.exit_code == 1 and unfinished_uploads(store.list(prefix)) == both
+    done = invoke(empty_settings, "dataset", "abandon-upload", str(prefix), answer="y\nn\n")
+    assert f"Abandon an upload to {prefix}ward b/ that began at " in done.stderr
+    assert done.stdout.startswith(f"abandoned: an upload to {prefix} that began at ")
+    assert [entry.key for entry in unfinished_uploads(store.list(prefix))] == [running.uri.key]
 
 
 def test_second_upload_is_refused_while_another_one_runs(
@@ -110,7 +122,7 @@ def test_second_upload_is_refused_while_another_one_runs(
 
 def test_equal_names_with_other_content_are_another_upload(store: ObjectStore, prefix: S3Uri) -> None:
     begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
-    assert begin_upload(store, prefix, {"glioma/1.png": "0" * 64}).continues
+    begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
     with pytest.raises(DatasetError, match="has not ended"):
         begin_upload(store, prefix, {"glioma/1.png": "1" * 64})
 
@@ -123,6 +135,16 @@ def test_upload_refused_before_its_first_image_leaves_no_mark(
     shutil.copy(first, second)
     refused = invoke(empty_settings, "dataset", "upload", str(folder), str(prefix))
     assert refused.exit_code == 1 and "1 files would overwrite" in refused.stderr
+    assert unfinished_uploads(store.list(prefix)) == []
+
+
+def test_failed_run_of_an_upload_leaves_the_mark_of_the_other(store: ObjectStore, prefix: S3Uri) -> None:
+    failing = begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
+    running = begin_upload(store, prefix, {"glioma/1.png": "0" * 64})
+    with pytest.raises(KeyboardInterrupt), failing.before_images():
+        raise KeyboardInterrupt
+    assert [entry.key for entry in unfinished_uploads(store.list(prefix))] == [running.uri.key]
+    running.end()
     assert unfinished_uploads(store.list(prefix)) == []
 
 
