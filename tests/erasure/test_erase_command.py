@@ -17,7 +17,7 @@ from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import as_role, invoke, printed
 from tests.erasure.erased_files import as_eraser
-from tests.sql import rows
+from tests.sql import change, rows
 
 
 @pytest.mark.parametrize("with_objects", [False, True])
@@ -36,6 +36,18 @@ def test_erase_command_confirms_and_prints_addresses(stack: Stack, scored: Setti
     kept = ObjectStore.connect(scored).list(S3Uri.parse(scored.require("scans_uri")))
     left = {entry.key.rpartition("/")[2] for entry in kept}
     assert left == ({"ben.dcm"} if with_objects else {"ann-1.dcm", "ann-2.dcm", "ben.dcm"})
+
+
+def test_erase_command_names_prefixes_it_could_not_list(stack: Stack, scored: Settings) -> None:
+    lost = "s3://a-deleted-bucket/ward-a/"
+    change(scored, "update snapshot set source_uri = :lost", lost=lost)
+    eraser = as_role(stack, scored, Role.ERASER)
+    unknown = invoke(eraser, "subject", "erase", "0" * 32, "--yes")
+    assert unknown.exit_code == 1 and "1 prefixes or labeled files could not be read" in unknown.stderr
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    done = invoke(eraser, "subject", "erase", ann, "--yes", "--json")
+    assert "run the command again" in done.stderr and f"not read: {lost}" in done.stderr
+    assert json.loads(done.stdout)["unread_uris"] == [lost]
 
 
 def test_subject_find_prints_pseudonym_without_patient_number(stack: Stack, scored: Settings) -> None:
