@@ -250,8 +250,8 @@ def _mark_files(
 ) -> list[str]:
     """Record keyed marks, addresses and ETags of the person's files, and return the S3 addresses.
 
-    ``erased`` is the result of ``erase_subject``. An object that was overwritten after it was listed can be another
-    person's file, so its address is left out. So are addresses below the prefixes that S3 refuses to list.
+    ``erased`` is the result of ``erase_subject``. A recorded ETag of an earlier file at one of the addresses is
+    replaced.
     """
     contents = set(erased["contents"])
     duplicates = [image for image in labeled.images if hashes_of(image) & contents]
@@ -260,24 +260,35 @@ def _mark_files(
         text("insert into erased_content select unnest(cast(:marks as text[])), :erasure"),
         {"marks": sorted({erased_mark(name, key=key) for name in contents}), "erasure": erased["erasure_id"]},
     )
-    theirs = {uri: set(etags) for uri, etags in erased["scan_etags"].items()}
-    for uri, etag in erased["waiting"].items():
-        theirs.setdefault(uri, set()).add(etag)
-    found = {image.image_uri for image in duplicates}
-    named = {uri for uri in erased["object_uris"] if not uri.startswith(tuple(labeled.unlisted))}
-    current = _etags(store, {*named, *theirs, *found})
-    others = {uri for uri, etags in theirs.items() if current.get(uri) not in etags}  # overwritten or gone
-    others |= {image.image_uri for image in labeled.images}  # those of the person are in ``found``
-    objects = sorted({*named, *theirs} - others | found)
-    etags = {uri: current[uri] for uri in objects if uri in current}
+    etags = _objects_of(store, erased, labeled, {image.image_uri for image in duplicates})
+    values = {"erasure": erased["erasure_id"], "uris": list(etags), "etags": list(etags.values())}
+    connection.execute(text("delete from erasure_object where object_uri = any(:uris)"), values)
     connection.execute(
         text("""
         insert into erasure_object (object_uri, etag, erasure_id)
-        select uri, etag, :erasure from unnest(cast(:uris as text[]), cast(:etags as text[])) as object (uri, etag)
-        on conflict (object_uri) do nothing"""),
-        {"erasure": erased["erasure_id"], "uris": list(etags), "etags": list(etags.values())},
+        select uri, etag, :erasure from unnest(cast(:uris as text[]), cast(:etags as text[])) as object (uri, etag)"""),
+        values,
     )
-    return objects
+    return list(etags)
+
+
+def _objects_of(
+    store: ObjectStore, erased: Mapping[str, Any], labeled: LabeledFiles, found: set[str]
+) -> dict[str, str]:
+    """Return the current ETag by address of each object of the person.
+
+    ``found`` has the addresses of the person's labeled files. An object that was overwritten since it was scored,
+    listed or recorded can be another person's file, so it is left out. So are objects that are gone, and objects below
+    prefixes that S3 refuses to list.
+    """
+    listed = labeled.etags
+    theirs = {uri: set(etags) for uri, etags in erased["scan_etags"].items()}
+    for uri, etag in [*erased["waiting"].items(), *((uri, listed[uri]) for uri in found)]:
+        theirs.setdefault(uri, set()).add(etag)
+    others = {image.image_uri for image in labeled.images} - found
+    named = {uri for uri in erased["object_uris"] if not uri.startswith(tuple(labeled.unlisted))}
+    current = _etags(store, {*named, *theirs} - others)
+    return {uri: etag for uri, etag in sorted(current.items()) if etag in theirs.get(uri, {listed.get(uri, etag)})}
 
 
 def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
@@ -292,8 +303,9 @@ def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
 
 
 def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, erased: Mapping[str, Any]) -> Iterator[str]:
-    """Replace pages that show the person, remove the person's images from manifests, and yield the changed addresses.
+    """Replace pages that name or show the person's scans or images, clean manifests, and yield the changed addresses.
 
+    Manifests lose the person's images.
     A page without a row in the table ``page`` can show any person, so it is replaced too. Such pages exist if the
     database was restored from an older backup than S3.
     """

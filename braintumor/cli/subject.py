@@ -80,7 +80,11 @@ def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_jso
     click.echo(f"erasure {done.erasure_id}: {total}; {len(done.removed)} pages and images")
     if done.snapshot_ids:
         click.echo(f"models trained on these snapshots are not changed: {', '.join(done.snapshot_ids)}")
-    verb = "deleted" if done.are_objects_deleted else "still there, delete it, with its versions and copies"
+    verb = (
+        "deleted, except its versions and copies"
+        if done.are_objects_deleted
+        else "still there, delete it, with its versions and copies"
+    )
     for uri in done.object_uris:
         click.echo(f"{verb}: {uri}")
 
