@@ -29,8 +29,8 @@ from sqlalchemy import Connection, text
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, ErasedSubjects, hashes_of, identity_of
 from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
-from braintumor.dataset.images.patient_table import PatientTable, load_patient_table, without_patient
-from braintumor.dataset.take_snapshot import read_images
+from braintumor.dataset.images.patient_table import without_patient
+from braintumor.dataset.labeled_files import LabeledFiles, read_labeled_files
 from braintumor.db import database
 from braintumor.errors import DatabaseError, ErasureError
 from braintumor.imaging.pseudonym import erased_mark, pseudonym
@@ -55,6 +55,8 @@ class Erasure:
         object_uris: S3 addresses of the person's files, which can identify the person. Only the operator sees them.
         are_objects_deleted: whether the files at ``object_uris`` were deleted. If they were not, the operator must
             delete them.
+        unread_uris: S3 addresses of the prefixes of snapshots and of the labeled files that were not read. Files of the
+            person can remain there.
     """
 
     erasure_id: int
@@ -63,6 +65,7 @@ class Erasure:
     removed: tuple[str, ...]
     object_uris: tuple[str, ...] = field(repr=False)
     are_objects_deleted: bool
+    unread_uris: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +99,11 @@ def find_subject(settings: Settings, patient_number: str) -> Subject:
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:
     """Erase the patient with the pseudonym ``subject``, a value of ``scan.patient_pseudonym``.
 
-    The function reads all labeled images in S3, because their DICOM headers name the patient and the database does not.
-    Images that snapshots exclude are read too. The function also uses the stored tables of patients, and deletes the
-    patient from them. The tombstone keeps the actor and the reason. With ``with_objects``, the person's own files in S3
-    are deleted too.
+    The function reads all labeled images below the prefix of the dataset and the prefixes of all snapshots, because
+    their DICOM headers name the patient and the database does not. Images that snapshots exclude are read too. The
+    function also uses the stored tables of patients, and deletes the patient from them. The result names what was not
+    read. The tombstone keeps the actor and the reason. With ``with_objects``, the person's own files in S3 are deleted
+    too.
 
     Raises:
         ErasureError: the pseudonym is unknown, or another process is in a block of ``writing_images``.
@@ -110,16 +114,13 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
     dataset = S3Uri.parse_prefix(settings.require("dataset_uri"))
     models = S3Uri.parse_prefix(settings.require("models_uri"))
     mark = erased_mark(subject, key=key)
-    try:
-        with database.transaction(engine) as held:
-            _lock_images(held)
-            entries = list(store.list(dataset))
-            labeled, excluded = read_images(store, dataset, entries, anywhere=True)
-            files: list[LabeledImage | ExcludedImage] = [*labeled, *(item for item in excluded if item.image_sha256)]
-            table = load_patient_table(store, entries, settings.pseudonym_key, where=str(dataset))
+    with database.transaction(engine) as held:
+        _lock_images(held)
+        labeled = read_labeled_files(held, store, dataset, key=settings.pseudonym_key)
+        try:
             with database.transaction(engine) as connection:
                 earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
-                images = [image.image_sha256 for image in _of_subject(files, subject, earlier, table)]
+                images = [image.image_sha256 for image in _of_subject(labeled, subject, earlier)]
                 erased: dict[str, Any] = connection.execute(
                     text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                     {"subject": subject, "mark": mark, "images": images, "actor": actor, "reason": reason},
@@ -128,18 +129,13 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
                 removed += erased["picture_uris"]
                 store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
                 removed += _delete_unnamed_frames(connection, store, models)
-                objects = _mark_files(connection, store, erased, files, key=key)
-            removed += without_patient(store, entries, key, patient=subject, images=set(erased["image_sha256s"]))
-            if with_objects:
-                with database.transaction(engine) as connection:
-                    _settle_objects(connection, store, objects, delete=True)
-    except DatabaseError as error:
-        if error.sqlstate == _NOTHING_STORED:
-            raise ErasureError(
-                "No data is stored for this pseudonym. Give a value of scan.patient_pseudonym, which "
-                "`braintumor scan show ID` shows."
-            ) from None
-        raise
+                objects = _mark_files(connection, store, erased, labeled, key=key)
+        except DatabaseError as error:
+            raise _nothing_stored(labeled) if error.sqlstate == _NOTHING_STORED else error from None
+        removed += without_patient(store, labeled.entries, key, patient=subject, images=set(erased["image_sha256s"]))
+        if with_objects:
+            with database.transaction(engine) as connection:
+                _settle_objects(connection, store, objects, delete=True)
     return Erasure(
         erasure_id=erased["erasure_id"],
         counts=erased["counts"],
@@ -147,6 +143,17 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
         removed=tuple(removed),
         object_uris=tuple(objects),
         are_objects_deleted=with_objects,
+        unread_uris=(*labeled.unlisted, *labeled.unread),
+    )
+
+
+def _nothing_stored(labeled: LabeledFiles) -> ErasureError:
+    """Return the error for a pseudonym that neither the database nor a labeled file names."""
+    count = len(labeled.unlisted) + len(labeled.unread)
+    unread = f" {count} prefixes or labeled files could not be read. Give the right to read them." if count else ""
+    return ErasureError(
+        "No data is stored for this pseudonym. Give a value of scan.patient_pseudonym, which "
+        f"`braintumor scan show ID` shows.{unread}"
     )
 
 
@@ -211,22 +218,21 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
     return frozenset(connection.scalars(text(earlier), {"mark": mark}))
 
 
-def _of_subject(
-    files: Iterable[LabeledImage | ExcludedImage], subject: str, earlier: ErasedSubjects, table: PatientTable | None
-) -> list[LabeledImage | ExcludedImage]:
+def _of_subject(labeled: LabeledFiles, subject: str, earlier: ErasedSubjects) -> list[LabeledImage | ExcludedImage]:
     """Return the labeled and excluded images of the person with the pseudonym ``subject``.
 
-    An image is the person's if its DICOM header or ``table`` names the patient. If the header names no patient, an
-    image of one of the person's studies is the person's. A file that an earlier erasure of the person marked is the
-    person's too. So is every image with the same pixels as an image of the person.
+    An image is the person's if its DICOM header or a table of patients names the patient. If the header names no
+    patient, an image of one of the person's studies is the person's. A file that an earlier erasure of the person
+    marked is the person's too. So is every image with the same pixels as an image of the person.
     """
-    patients = table.patients if table else {}
-    images = [(image, *identity_of(image, earlier.key)) for image in files]
+    named = labeled.named(subject)
+    images = [(image, *identity_of(image, earlier.key)) for image in labeled.images]
     studies = {study for _, patient, study in images if patient == subject and study}
     hashes = {
         digest
         for image, patient, study in images
-        if subject in (patient, patients.get(image.image_sha256))
+        if patient == subject
+        or image.image_sha256 in named
         or (patient is None and study in studies)
         or earlier.holds_image(image)
         for digest in hashes_of(image)
@@ -238,39 +244,51 @@ def _mark_files(
     connection: Connection,
     store: ObjectStore,
     erased: Mapping[str, Any],
-    files: Sequence[LabeledImage | ExcludedImage],
+    labeled: LabeledFiles,
     *,
     key: bytes,
 ) -> list[str]:
     """Record keyed marks, addresses and ETags of the person's files, and return the S3 addresses.
 
-    ``erased`` is the result of ``erase_subject``. An object that was overwritten after it was listed can be another
-    person's file, so its address is left out.
+    ``erased`` is the result of ``erase_subject``. A recorded ETag of an earlier file at one of the addresses is
+    replaced.
     """
     contents = set(erased["contents"])
-    duplicates = [image for image in files if hashes_of(image) & contents]
+    duplicates = [image for image in labeled.images if hashes_of(image) & contents]
     contents = contents.union(*map(hashes_of, duplicates))
     connection.execute(
         text("insert into erased_content select unnest(cast(:marks as text[])), :erasure"),
         {"marks": sorted({erased_mark(name, key=key) for name in contents}), "erasure": erased["erasure_id"]},
     )
-    theirs = {uri: set(etags) for uri, etags in erased["scan_etags"].items()}
-    for uri, etag in erased["waiting"].items():
-        theirs.setdefault(uri, set()).add(etag)
-    found = {image.image_uri for image in duplicates}
-    current = _etags(store, {*erased["object_uris"], *theirs, *found})
-    others = {uri for uri, etags in theirs.items() if current.get(uri) not in etags}  # overwritten or gone
-    others |= {image.image_uri for image in files}  # those of the person are in ``found``
-    objects = sorted({*erased["object_uris"], *theirs} - others | found)
-    etags = {uri: current[uri] for uri in objects if uri in current}
+    etags = _objects_of(store, erased, labeled, {image.image_uri for image in duplicates})
+    values = {"erasure": erased["erasure_id"], "uris": list(etags), "etags": list(etags.values())}
+    connection.execute(text("delete from erasure_object where object_uri = any(:uris)"), values)
     connection.execute(
         text("""
         insert into erasure_object (object_uri, etag, erasure_id)
-        select uri, etag, :erasure from unnest(cast(:uris as text[]), cast(:etags as text[])) as object (uri, etag)
-        on conflict (object_uri) do nothing"""),
-        {"erasure": erased["erasure_id"], "uris": list(etags), "etags": list(etags.values())},
+        select uri, etag, :erasure from unnest(cast(:uris as text[]), cast(:etags as text[])) as object (uri, etag)"""),
+        values,
     )
-    return objects
+    return list(etags)
+
+
+def _objects_of(
+    store: ObjectStore, erased: Mapping[str, Any], labeled: LabeledFiles, found: set[str]
+) -> dict[str, str]:
+    """Return the current ETag by address of each object of the person.
+
+    ``found`` has the addresses of the person's labeled files. An object that was overwritten since it was scored,
+    listed or recorded can be another person's file, so it is left out. So are objects that are gone, and objects below
+    prefixes that S3 refuses to list.
+    """
+    listed = labeled.etags
+    theirs = {uri: set(etags) for uri, etags in erased["scan_etags"].items()}
+    for uri, etag in [*erased["waiting"].items(), *((uri, listed[uri]) for uri in found)]:
+        theirs.setdefault(uri, set()).add(etag)
+    others = {image.image_uri for image in labeled.images} - found
+    named = {uri for uri in erased["object_uris"] if not uri.startswith(tuple(labeled.unlisted))}
+    current = _etags(store, {*named, *theirs} - others)
+    return {uri: etag for uri, etag in sorted(current.items()) if etag in theirs.get(uri, {listed.get(uri, etag)})}
 
 
 def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
@@ -285,8 +303,9 @@ def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
 
 
 def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, erased: Mapping[str, Any]) -> Iterator[str]:
-    """Replace pages that show the person, remove the person's images from manifests, and yield the changed addresses.
+    """Replace pages that name or show the person's scans or images, clean manifests, and yield the changed addresses.
 
+    Manifests lose the person's images.
     A page without a row in the table ``page`` can show any person, so it is replaced too. Such pages exist if the
     database was restored from an older backup than S3.
     """

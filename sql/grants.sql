@@ -119,5 +119,6 @@ grant select, insert on review_session, review_session_item, review, review_retr
 grant execute on function braintumor.erase_subject(text, text, text[], text, text) to braintumor_eraser;
 grant select on page, erased_subject to braintumor_eraser;
 grant select (image_uri) on reviewed_frame, snapshot_image to braintumor_eraser;  -- images in S3 without a row are deleted
+grant select (source_uri) on snapshot to braintumor_eraser;  -- the prefixes with labeled images
 grant select, insert on erased_content to braintumor_eraser;
 grant select, insert, delete on erasure_object to braintumor_eraser;

@@ -64,6 +64,15 @@ def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_jso
         click.confirm("Erase all data of this patient? It cannot be undone", abort=True, err=True)
     settings = settings_of("eraser")
     done = erase_subject(settings, pseudonym, actor=getpass.getuser(), reason=reason, with_objects=with_objects)
+    if done.unread_uris:
+        click.echo(
+            f"Warning: {len(done.unread_uris)} prefixes or labeled files were not read, so images of the patient can "
+            "remain there. Give the right to read them, and run the command again. If that is not possible, or the "
+            "file is above 64 MiB, look there yourself:",
+            err=True,
+        )
+    for uri in done.unread_uris:
+        click.echo(f"not read: {uri}", err=True)
     if is_json:
         print_json(asdict(done))
         return
@@ -71,7 +80,11 @@ def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_jso
     click.echo(f"erasure {done.erasure_id}: {total}; {len(done.removed)} pages and images")
     if done.snapshot_ids:
         click.echo(f"models trained on these snapshots are not changed: {', '.join(done.snapshot_ids)}")
-    verb = "deleted" if done.are_objects_deleted else "still there, delete it, with its versions and copies"
+    verb = (
+        "deleted, except its versions and copies"
+        if done.are_objects_deleted
+        else "still there, delete it, with its versions and copies"
+    )
     for uri in done.object_uris:
         click.echo(f"{verb}: {uri}")
 

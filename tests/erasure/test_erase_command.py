@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
+from braintumor.dataset.labeled_files import LabeledFiles, read_labeled_files
 from braintumor.db import database
 from braintumor.erasure import erased_objects
 from braintumor.errors import ErasureError
@@ -17,7 +19,7 @@ from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import as_role, invoke, printed
 from tests.erasure.erased_files import as_eraser
-from tests.sql import rows
+from tests.sql import change, rows
 
 
 @pytest.mark.parametrize("with_objects", [False, True])
@@ -30,12 +32,28 @@ def test_erase_command_confirms_and_prints_addresses(stack: Stack, scored: Setti
     assert rows(scored, "select count(*) from scan") == [(3,)]
     done = invoke(eraser, *arguments, answer="y\n")
     assert done.exit_code == 0 and "2 scan" in done.output and "erasure 1: " in done.output
-    verb = "deleted" if with_objects else "still there, delete it, with its versions and copies"
+    verb = (
+        "deleted, except its versions and copies"
+        if with_objects
+        else "still there, delete it, with its versions and copies"
+    )
     lines = done.output.splitlines()
     assert [f"{verb}: {scored.require('scans_uri')}ann-{number}.dcm" in lines for number in (1, 2)] == [True, True]
     kept = ObjectStore.connect(scored).list(S3Uri.parse(scored.require("scans_uri")))
     left = {entry.key.rpartition("/")[2] for entry in kept}
     assert left == ({"ben.dcm"} if with_objects else {"ann-1.dcm", "ann-2.dcm", "ben.dcm"})
+
+
+def test_erase_command_names_prefixes_it_could_not_list(stack: Stack, scored: Settings) -> None:
+    lost = "s3://a-deleted-bucket/ward-a/"
+    change(scored, "update snapshot set source_uri = :lost", lost=lost)
+    eraser = as_role(stack, scored, Role.ERASER)
+    unknown = invoke(eraser, "subject", "erase", "0" * 32, "--yes")
+    assert unknown.exit_code == 1 and "1 prefixes or labeled files could not be read" in unknown.stderr
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    done = invoke(eraser, "subject", "erase", ann, "--yes", "--json")
+    assert "run the command again" in done.stderr and f"not read: {lost}" in done.stderr
+    assert json.loads(done.stdout)["unread_uris"] == [lost]
 
 
 def test_subject_find_prints_pseudonym_without_patient_number(stack: Stack, scored: Settings) -> None:
@@ -116,3 +134,30 @@ def test_second_erasure_finds_objects_kept_by_the_first(stack: Stack, scored: Se
     assert rows(scored, "select scan_id from scan_location") == [(3,)], "the rejected scans' addresses went too"
     with pytest.raises(ErasureError, match="No data is stored"):
         as_eraser(stack, scored, ann)
+
+
+def test_second_person_at_the_same_address_is_deleted_too(stack: Stack, scored: Settings, files: list[bytes]) -> None:
+    store, labeled = ObjectStore.connect(scored), S3Uri.parse(scored.require("dataset_uri")) / "glioma/ann-1.dcm"
+    ((ann,), (ben,)) = rows(scored, "select patient_pseudonym from scan where scan_id in (1, 3) order by scan_id")
+    as_eraser(stack, scored, ann, with_objects=False)
+    store.write(labeled, files[3])  # Ben's file
+    kept = as_eraser(stack, scored, ben, with_objects=False)
+    assert str(labeled) in kept.object_uris and str(labeled) in erased_objects(as_role(stack, scored, Role.ERASER)).left
+    as_eraser(stack, scored, ben)
+    assert list(store.list(labeled)) == []
+
+
+def test_labeled_file_overwritten_during_the_erasure_is_kept(
+    stack: Stack, scored: Settings, files: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, labeled = ObjectStore.connect(scored), S3Uri.parse(scored.require("dataset_uri")) / "glioma/ann-1.dcm"
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+
+    def read_then_overwrite(*args: Any, **values: Any) -> LabeledFiles:
+        read = read_labeled_files(*args, **values)
+        store.write(labeled, files[3])  # another person's file
+        return read
+
+    monkeypatch.setattr("braintumor.erasure.read_labeled_files", read_then_overwrite)
+    assert str(labeled) not in as_eraser(stack, scored, ann).object_uris
+    assert store.read(labeled) == files[3]

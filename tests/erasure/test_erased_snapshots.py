@@ -11,7 +11,9 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.dataset.images.patient_table import TABLE, PatientTable, load_patient_table, store_patient_table
+from braintumor.dataset.labeled_files import read_labeled_files
 from braintumor.dataset.take_snapshot import snapshot_of
+from braintumor.db import database
 from braintumor.errors import ObjectStoreUnreachableError
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
@@ -19,7 +21,7 @@ from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from devstack.stack import Stack
 from tests.erasure.erased_files import as_eraser, as_png, changed, found_in_database, of_two_frames, pydicom_of
-from tests.sql import rows
+from tests.sql import change, rows
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,49 @@ def test_image_of_a_patient_in_the_table_is_erased(
     store_patient_table(store, dataset, named, replaces=False)
     after = snapshot_of(scored)
     assert {sha256(again).hexdigest(), anns}.isdisjoint(image.image_sha256 for image in after.images)
+
+
+def test_images_of_snapshots_of_other_prefixes_are_erased(
+    stack: Stack, scored: Settings, files: list[bytes], labeled: Path
+) -> None:
+    store = ObjectStore.connect(scored)
+    dataset = S3Uri.parse(scored.require("dataset_uri"))
+    ward = S3Uri(bucket=dataset.bucket, key=dataset.key.removesuffix("dataset/") + "ward-b/")
+    upload(store, labeled_files(labeled), ward)
+    store.write(ward / "glioma/other.dcm", files[2])
+    image = min((labeled / "glioma").glob("*.png"))
+    theirs = {sha256(data).hexdigest() for data in (image.read_bytes(), files[2])}
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    key = scored.require("pseudonym_key").encode()
+    table = PatientTable(key=key, patients={sha256(image.read_bytes()).hexdigest(): ann})
+    store_patient_table(store, ward, table, replaces=False)
+    taken = snapshot_of(scored, str(ward))
+    assert theirs <= {each.image_sha256 for each in taken.images}
+    record = """
+        insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out)
+        values (:uri, :uri, 1, 0, '[]')"""
+    for other in (ward / "glioma/", "s3://a-deleted-bucket/ward-a/"):
+        change(scored, record, uri=str(other))
+    done = as_eraser(stack, scored, ann)
+    assert taken.snapshot_id in done.snapshot_ids
+    assert {str(ward / "glioma/other.dcm"), str(ward / f"glioma/{image.name}")} <= set(done.object_uris)
+    assert rows(scored, "select 1 from snapshot_image where image_sha256 = any(:theirs)", theirs=list(theirs)) == []
+    assert list(store.list(ward / "glioma/other.dcm")) == []
+    left = load_patient_table(store, store.list(ward), key.decode(), where=str(ward))
+    assert left is not None and left.patients == {}
+    assert done.unread_uris == ("s3://a-deleted-bucket/ward-a/",)
+
+
+def test_image_below_two_prefixes_is_read_once(scored: Settings, files: list[bytes]) -> None:
+    store, dataset = ObjectStore.connect(scored), S3Uri.parse(scored.require("dataset_uri"))
+    change(scored, "update snapshot set source_uri = :uri", uri=f"{dataset}glioma/")
+    engine = database.connect(scored)
+    with database.transaction(engine) as connection:
+        read = read_labeled_files(connection, store, dataset, key=None)
+    engine.dispose()
+    assert [image.image_sha256 for image in read.images] == [sha256(files[0]).hexdigest()]
+    assert list(read.etags) == [f"{dataset}glioma/ann-1.dcm"]
+    assert (read.unread, read.unlisted) == ([], [])
 
 
 @pytest.mark.parametrize("with_objects", [False, True])
