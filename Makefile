@@ -50,11 +50,11 @@ up: setup  ## Start the development stack and leave it running, with the DAGs on
 down: setup  ## Stop the development stack; its data stays in .devstack
 	$(BIN)/python -m devstack down
 
-test: setup  ## Run all tests but the long ones (about 11 minutes on 2 cores)
+test: setup  ## Run all tests but the long ones (11 to 13 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: setup  ## Run the long tests: kills, load, browser, workers, mutants
-	$(BIN)/python -m pytest -m soak -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m soak -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## Check style, types, import layers and known vulnerabilities
 	$(BIN)/ruff format --check .
