@@ -128,7 +128,7 @@ def _factor(reviewed: ReviewedScans, weight: Floats, count_all: int) -> float:
 
 
 def _wilson(value: float, variance: float, count: int) -> tuple[float, float]:
-    from scipy.special import stdtrit  # its import takes a third of all imports of a task `score`, which needs none
+    from scipy.special import stdtrit  # its import takes 0.2 s at the start of each task `score`, which needs none
 
     binomial = value * (1 - value)
     size = binomial / variance if binomial > 0 and variance > 0 else count

@@ -196,18 +196,20 @@ def _draw_sample(axes: Axes, sample: Sample, *, x: float, y: float) -> None:
     title = f"truth: {sample.truth}\n{mark} predicted {sample.predicted} ({sample.confidence:.0%})"
     title_style: dict[str, Any] = {"fontsize": _LABEL, "color": color, "weight": "bold", "linespacing": 1.2}
     axes.text(x + _CELL_WIDTH / 2, y + 0.41, title, ha="center", va="baseline", **title_style)
-    marked = None if sample.activation_map is None else overlay(sample.frame, sample.activation_map)
-    under = _shorten(sample.name), "" if marked is None else "activation map"
-    for left, image, words in zip((x + 0.06, x + _CELL_WIDTH / 2 + 0.03), (sample.frame, marked), under, strict=True):
-        center = left + _IMAGE_SIDE / 2
-        small: dict[str, Any] = {"ha": "center", "color": _QUIET}
-        if image is None:
-            axes.text(center, y + 0.5 + _IMAGE_SIDE / 2, "no activation\nmap", va="center", **small)
-        else:
-            high, wide = np.array(image.shape[:2]) / max(image.shape[:2]) * _IMAGE_SIDE / 2
-            middle = y + 0.5 + _IMAGE_SIDE / 2
-            axes.imshow(image, extent=(center - wide, center + wide, middle + high, middle - high), aspect="auto")
-        axes.text(center, y + 0.56 + _IMAGE_SIDE, words, va="top", fontsize=8, **small)
+    half = _IMAGE_SIDE / 2
+    small: dict[str, Any] = {"ha": "center", "color": _QUIET}
+    left, right, middle = x + 0.06 + half, x + _CELL_WIDTH / 2 + 0.03 + half, y + 0.5 + half
+
+    def show(image: NDArray[np.uint8], center: float, words: str) -> None:
+        high, wide = np.array(image.shape[:2]) / max(image.shape[:2]) * half
+        axes.imshow(image, extent=(center - wide, center + wide, middle + high, middle - high), aspect="auto")
+        axes.text(center, middle + half + 0.06, words, va="top", fontsize=8, **small)
+
+    show(sample.frame, left, _shorten(sample.name))
+    if sample.activation_map is not None:
+        show(overlay(sample.frame, sample.activation_map), right, "activation map")
+    else:
+        axes.text(right, middle, "no activation\nmap", va="center", **small)
 
 
 def _shorten(name: str, most: int = 26) -> str:

@@ -24,24 +24,11 @@ from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.take_snapshot import read_images, snapshot_of
 from braintumor.errors import DatasetError, ObjectRefusedError
 from braintumor.imaging.decoding.types import Limits
-from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from tests.conftest import invoke
 
 RULES = QualityRules.load()
-
-
-@pytest.fixture(scope="module")
-def twelve_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("twelve each")
-    write_dataset(folder, per_class=12, seed=9)
-    return folder
-
-
-@pytest.fixture
-def folder(twelve_each: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(twelve_each, tmp_path / "set"))
 
 
 def copied_to_s3(settings: Settings, folder: Path) -> ObjectStore:

@@ -15,21 +15,8 @@ from braintumor.doctor.check_result import State
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.run_checks import run_checks
 from braintumor.errors import DatasetError, UploadUnfinishedError
-from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from tests.conftest import invoke, printed
-
-
-@pytest.fixture(scope="module")
-def twelve_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("twelve each")
-    write_dataset(folder, per_class=12, seed=9)
-    return folder
-
-
-@pytest.fixture
-def folder(twelve_each: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(twelve_each, tmp_path / "set"))
 
 
 @pytest.fixture
